@@ -16,7 +16,7 @@ TESTFLAGS ?= -p 4 -timeout 30m
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check race lint fuzz bench bench-celery deps test-go test-bounds test-browser test-celery bench-once golden screenshots clean
+.PHONY: help build run test check race lint fuzz bench bench-celery deps test-go test-bounds test-browser test-celery bench-once golden noise screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ test-bounds: ## Test that hostile input cannot exhaust a server's memory
 
 test-browser: ## Test the console in a headless browser, and with real Celery, Flower and Schemathesis
 	cd test && $(GO) test $(TESTFLAGS) ./...
+
+noise: ## Run a day of ordinary work and list which of picket's own rules fire on it (needs root)
+	cd test && $(GO) test -count=1 -v -run TestDay ./noise
 
 test-celery: ## Test only with real Celery and Flower
 	cd test && $(GO) test -count=1 -run Celery ./...

@@ -134,6 +134,23 @@ The data that a rule needs are named by Sigma's logsources:
 | linux/auditd | records of the audit system other than starts of programs |
 | linux/auth, sshd, sudo, cron, syslog | lines of the system's log |
 | windows/security, system, process_creation, … | the event log, with Sysmon for most categories |
+
+## Ordinary work
+
+A rule should be quiet in peace. `+"`make noise`"+` runs a day of ordinary work in a scratch root within a minute or two,
+watched by the process source of picket's agent, and lists the rules that fire. It fails on an alert of level high, on
+five alerts of level medium, and on a rule of level low that fires on more than five different commands. It needs root.
+What fired is among the `+"`falsepositives`"+` of its rule. The day is in [test/noise](../test/noise):
+
+- for real: builds with gcc, make, CMake, Go, Node and Python, git, shells and what people type in them, tar, gzip,
+  logrotate, run-parts, a script like a module of Ansible, and 60 packages that are built of installed files, put
+  into a repository, and installed, reinstalled and removed by apt and dpkg;
+- by stand-ins with the paths and arguments of the real programs, which do nothing or start the real commands as their
+  children: cron, sshd, web and mail servers, databases, agents of monitoring, container engines, cloud tools, sudo;
+- as events that were written by hand, because the agent does not record them: files, including all that dpkg writes
+  for 60 packages, and lines of the log.
+
+What takes people hours takes the test seconds, so the events of sessions are spread over the time that they last.
 `, len(listed), len(covered))
 	platform, tactic := "", "-"
 	for _, r := range listed {

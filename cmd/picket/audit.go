@@ -22,7 +22,7 @@ func newAudit() *cobra.Command {
 	var q store.AuditQuery
 	cmd.Flags().StringVar(&q.Actor, "actor", "", "only what `WHO` did, as in user:ann, api:NAME or cli:NAME")
 	cmd.Flags().StringVar(&q.Action, "action", "", "only this `ACTION`, as in sign-in or alert.update")
-	limit := cmd.Flags().Int("limit", 50, "list at most `N`; 0: all")
+	limit := addLimitFlag(cmd, 50, "list at most `N`")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, one entry per line")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return at.withStore(cmd, func(s store.Store) error { return listAudit(cmd, s, q, *limit, *asJSON) })

@@ -4,7 +4,8 @@ package main
 
 import (
 	"math/rand/v2"
-	"strings"
+	"os"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -17,18 +18,19 @@ import (
 // The parts of a deployment on many machines are killed or paused under load: the
 // server, two workers that run the rules that it publishes, Redis and the store.
 // Every acknowledged event and every alert is stored once, and a correlation over
-// the events lists each.
+// the events lists each. PICKET_TEST_EVENTS is how many events are posted at least.
 func TestKillEverything(t *testing.T) {
 	t.Parallel()
-	redis, mongo := redistest.Start(t, redistest.DurableArgs...), mongotest.StartProcess(t, t.TempDir(), "127.0.0.1:0")
+	redis, storeDir := redistest.Start(t, redistest.DurableArgs...), t.TempDir()
+	mongo := mongotest.StartProcess(t, storeDir, "127.0.0.1:0", "--sync-on-commit")
 	c := newTestCluster(t, "--workers", "0", "--rules", "builtin", "--rules", writeCorrelation(t))
 	c.env = []string{"PICKET_QUEUE=" + redis.URL() + "?lease=2s", "PICKET_STORE=" + mongo.Database(t), "PICKET_CACHE=redis://" + redis.Addr + "/1"}
 	c.startServer()
 	l := startLoad(c, loadOptions{})
 	workers := c.startWorkers("")
 	l.waitForBatches(10)
-	for n := range rounds(t, 5) {
-		switch n % 5 {
+	for n := range rounds(t, 6) {
+		switch n % 6 {
 		case 0:
 			i := rand.IntN(2)
 			workers[i].kill()
@@ -50,11 +52,21 @@ func TestKillEverything(t *testing.T) {
 			randomDelay()
 			l.waitForBatches(5)
 			redis.Resume()
+		case 5:
+			mongo.Kill()
+			l.waitForBatches(10) // onto the queue
+			mongo = mongotest.StartProcess(t, storeDir, mongo.Addr(), "--sync-on-commit")
 		}
 		l.waitForBatches(5)
 		randomDelay()
 	}
+	if events, err := strconv.ParseInt(os.Getenv("PICKET_TEST_EVENTS"), 10, 64); err == nil {
+		l.waitForBatches(max(events/loadBatch-l.acked.Load(), 0))
+	}
 	l.stop()
+	begin := time.Now()
+	l.waitUntilEmpty()
+	t.Logf("the queue was empty %v after the last batch", time.Since(begin).Round(time.Second/10))
 	l.check()
 	l.checkCorrelation()
 	c.stopWorkers(workers[:]...)
@@ -73,7 +85,7 @@ func TestBadNetwork(t *testing.T) {
 	c.startServer()
 	l := startLoad(c, loadOptions{})
 	worker := c.startWorker(t.TempDir(), "--queue", "redis://"+workerRedis.Addr+"/0?lease=2s",
-		"--store", strings.Replace(database, mongo.Addr(), workerMongo.Addr, 1))
+		"--store", mongo.Through(workerMongo.Addr, database))
 	l.waitForBatches(10)
 	for _, proxy := range []*nettest.Proxy{serverRedis, workerRedis, workerMongo} {
 		proxy.Partition()

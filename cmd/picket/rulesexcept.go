@@ -19,6 +19,7 @@ import (
 	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/timetext"
 )
 
 // exceptFlags are the flags of picket rules except.
@@ -185,7 +186,7 @@ func parseUntil(text string, now time.Time) (string, error) {
 		t, err = time.Parse(time.RFC3339, text)
 	}
 	if err != nil {
-		d, durationErr := parseDuration(text)
+		d, durationErr := timetext.ParseDuration(text)
 		if durationErr != nil {
 			return "", usagef("except: --until %q is no duration such as 30d, no date such as 2026-12-31, and not never", text)
 		}

@@ -116,3 +116,16 @@ func TestEVTX(t *testing.T) {
 		t.Errorf("(-JSON +log)\n%s", diff)
 	}
 }
+
+// An event log of which chunks are missing is a problem.
+func TestTruncatedEVTX(t *testing.T) {
+	header := make([]byte, 4096)
+	copy(header, "ElfFile\x00")
+	header[42] = 1 // chunk
+	var problems []string
+	err := scan.Files(t.Context(), engine(t), []string{file(t, "cut.evtx", header)}, new(scan.Progress),
+		func(scan.LocatedMatch) error { return nil }, func(err error) { problems = append(problems, err.Error()) })
+	if err != nil || len(problems) != 1 || !strings.HasSuffix(problems[0], "cut.evtx: the event log is cut off: of 1 chunks, 0 are complete") {
+		t.Errorf("%v, problems %q", err, problems)
+	}
+}

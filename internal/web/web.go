@@ -138,8 +138,8 @@ func (c *Console) requireSignIn(role string, h pageHandler) httpapi.Handler {
 		if err != nil {
 			return err
 		}
-		if !who.HasRole(role) {
-			return fmt.Errorf("%s is %s, which is not enough here: %w", who.Subject, who.Role, auth.ErrForbidden)
+		if err := who.RequireRole(role); err != nil {
+			return err
 		}
 		return h(w, r, who)
 	}

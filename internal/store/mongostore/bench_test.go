@@ -9,6 +9,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/flatjson"
+	"github.com/picket-edr/picket/internal/nettest"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/mongostore"
 	"github.com/picket-edr/picket/internal/store/mongostore/mongotest"
@@ -82,6 +83,61 @@ func saveAll(b *testing.B, s store.Store, batches []store.Batch, workers int) {
 	}
 	close(next)
 	work.Wait()
+}
+
+// smallBatches returns four batches of five events, one of which matches a rule, as number
+// n of what a worker saves. Workers save events of agents of their own.
+func smallBatches(worker, n int) []store.Batch {
+	out := make([]store.Batch, 4)
+	for i := range out {
+		agent := fmt.Sprintf("agent-%d-%d", worker, (4*n+i)%25)
+		b := &out[i]
+		b.ID = fmt.Sprintf("%d-%d-%d", worker, n, i)
+		for k := range 5 {
+			ev := picket.Event{ID: fmt.Sprintf("%s-%d", b.ID, k), Sender: "agent:" + agent, AgentID: agent, Host: agent, Type: "process", OS: "linux",
+				Time: start, Received: start, Raw: fmt.Appendf(nil, `{"n":%d,"name":"/usr/bin/process-%d","padding":"%0600d"}`, n, k, n)}
+			b.Events = append(b.Events, ev)
+		}
+		ev := &b.Events[0]
+		b.Matches = []picket.Match{{ID: picket.MatchID("rule", ev.Key()), RuleID: "rule", EventID: ev.ID, EventNamespace: ev.Namespace(), AgentID: agent,
+			Time: ev.Time, Title: "Rule", Level: sigma.High, Host: agent}}
+	}
+	return out
+}
+
+// BenchmarkWorkers is the curve of scale.md: processes that save four small batches at a
+// time, with matches, each through a connection with a round trip of so many
+// milliseconds. An iteration is one save of each process.
+func BenchmarkWorkers(b *testing.B) {
+	for _, roundTrip := range []int{0, 5, 20} {
+		for _, workers := range []int{1, 2, 4, 8, 16} {
+			b.Run(fmt.Sprintf("ms=%d/workers=%d", roundTrip, workers), func(b *testing.B) {
+				server := mongotest.StartProcess(b, b.TempDir(), "127.0.0.1:0")
+				proxy := nettest.NewProxy(b, server.Addr())
+				uri := server.Through(proxy.Addr, server.Database(b))
+				stores := make([]store.Store, workers)
+				for i := range stores {
+					stores[i] = open(b, uri, mongostore.Options{NoBackground: true})
+				}
+				proxy.Delay(time.Duration(roundTrip) * time.Millisecond / 2) // each way
+				b.ResetTimer()
+				var work sync.WaitGroup
+				for w, s := range stores {
+					work.Go(func() {
+						for n := range b.N {
+							if _, err := s.Save(b.Context(), smallBatches(w, n)...); err != nil {
+								b.Error(err)
+							}
+						}
+					})
+				}
+				work.Wait()
+				b.StopTimer()
+				proxy.Heal()
+				b.ReportMetric(float64(4*workers*b.N)/b.Elapsed().Seconds(), "batches/s")
+			})
+		}
+	}
 }
 
 // BenchmarkStatistics reads the statistics of the console's first page. The cost

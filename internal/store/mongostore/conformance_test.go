@@ -31,4 +31,9 @@ func TestConformance(t *testing.T) {
 	storetest.RunQuotas(t, func(t *testing.T) store.Store {
 		return open(t, server.Database(t), mongostore.Options{MaxNewAlerts: storetest.QuotaOfAlerts})
 	})
+	t.Run("before MongoDB 8", func(t *testing.T) {
+		storetest.RunQuotas(t, func(t *testing.T) store.Store {
+			return open(t, server.Database(t), mongostore.Options{MaxNewAlerts: storetest.QuotaOfAlerts}.WithoutBulkWrite())
+		})
+	})
 }

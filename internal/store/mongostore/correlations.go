@@ -93,16 +93,13 @@ func (s *Store) numberObservations(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			var writes []mongo.WriteModel
+			numbered := d.Numbered + int64(len(docs))
+			writes := []write{updateOf(s.correlations, correlationsID, bson.D{bsonElem("$set", bson.D{bsonElem("numbered", numbered)})})}
 			for i, doc := range docs {
 				offset := bson.D{bsonElem("$set", bson.D{bsonElem("offset", d.Numbered+int64(i)+1)})}
-				writes = append(writes, mongo.NewUpdateOneModel().SetFilter(byID(doc.Lookup("_id"))).SetUpdate(offset))
+				writes = append(writes, updateOf(s.observations, doc.Lookup("_id"), offset))
 			}
-			if err := s.write(ctx, s.observations, writes); err != nil {
-				return err
-			}
-			numbered := bson.D{bsonElem("$set", bson.D{bsonElem("numbered", d.Numbered+int64(len(docs)))})}
-			return s.write(ctx, s.correlations, []mongo.WriteModel{mongo.NewUpdateOneModel().SetFilter(byID(correlationsID)).SetUpdate(numbered).SetUpsert(true)})
+			return s.writeAll(ctx, writes)
 		})
 		if err != nil {
 			return err
@@ -181,10 +178,11 @@ func (s *Store) CommitCorrelations(ctx context.Context, holder string, c store.C
 			return nil
 		}
 		t := newTxn(s)
-		if err := t.readOpenAlerts(ctx, store.CorrelationSender, c.Matches); err != nil {
+		matches := map[string][]picket.Match{store.CorrelationSender: c.Matches}
+		if err := t.readOpenAlerts(ctx, matches); err != nil {
 			return err
 		}
-		if err := t.readKnownMatches(ctx, c.Matches); err != nil {
+		if err := t.readKnownMatches(ctx, matches); err != nil {
 			return err
 		}
 		s.quotaLock.Lock()
@@ -192,7 +190,7 @@ func (s *Store) CommitCorrelations(ctx context.Context, holder string, c store.C
 		n, opened := t.addMatches(store.CorrelationSender, c.Matches, c.Replay)
 		saved = store.SaveResult{Matches: n, Opened: alertsOf(opened)}
 		s.quotaLock.Unlock()
-		return t.write(ctx)
+		return s.writeAll(ctx, t.writes())
 	})
 	if err == nil && quota != nil {
 		s.commitQuota(quota)

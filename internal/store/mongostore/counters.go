@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/picket-edr/picket"
@@ -133,9 +132,9 @@ func (c *counterChanges) countOpenAlerts(rule string, n, matches int64) {
 	c.rule[id] = rule
 }
 
-// write writes the changes, in a transaction.
-func (c *counterChanges) write(ctx context.Context, s *Store) error {
-	var writes []mongo.WriteModel
+// writes returns the changes.
+func (c *counterChanges) writes(s *Store) []write {
+	var out []write
 	for _, id := range slices.Sorted(maps.Keys(c.add)) {
 		var fields bson.D
 		for _, field := range slices.Sorted(maps.Keys(c.add[id])) {
@@ -145,9 +144,9 @@ func (c *counterChanges) write(ctx context.Context, s *Store) error {
 		if rule, ok := c.rule[id]; ok {
 			update = append(update, bsonElem("$setOnInsert", bson.D{bsonElem("rule", rule)}))
 		}
-		writes = append(writes, mongo.NewUpdateOneModel().SetFilter(byID(id)).SetUpdate(update).SetUpsert(true))
+		out = append(out, updateOf(s.counters, id, update))
 	}
-	return s.write(ctx, s.counters, writes)
+	return out
 }
 
 // readTotals sums the totals of all slots.
@@ -286,18 +285,14 @@ func (s *Store) replaceByMerged(ctx context.Context, ids []string) error {
 	if err != nil {
 		return err
 	}
-	var writes []mongo.WriteModel
-	var merged []string
+	var writes []write
 	for _, m := range sumMinutes(docs) {
-		d := counterDoc{ID: minuteCounterPrefix(m.start.UnixMicro()) + mergedSlot, Events: m.events, Opened: m.opened}
-		merged = append(merged, d.ID)
-		writes = append(writes, mongo.NewReplaceOneModel().SetFilter(byID(d.ID)).SetReplacement(d).SetUpsert(true))
+		for _, id := range m.ids {
+			writes = append(writes, deletionOf(s.counters, id))
+		}
+		writes = append(writes, insertOf(s.counters, counterDoc{ID: minuteCounterPrefix(m.start.UnixMicro()) + mergedSlot, Events: m.events, Opened: m.opened}))
 	}
-	others := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return slices.Contains(merged, id) })
-	if err := deleteMany(ctx, s.counters, bson.D{bsonElem("_id", bson.D{bsonElem("$in", others)})}); err != nil {
-		return err
-	}
-	return s.write(ctx, s.counters, writes)
+	return s.writeAll(ctx, writes)
 }
 
 // A typeLimiter bounds the event types that this process counts by name in a minute.

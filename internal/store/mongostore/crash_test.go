@@ -157,7 +157,7 @@ func TestCrash(t *testing.T) {
 // same events. The outcome is that of one process.
 func TestThreeProcesses(t *testing.T) {
 	uri := mongotest.Start(t).Database(t)
-	stores := []store.Store{open(t, uri, mongostore.Options{}), open(t, uri, mongostore.Options{}), open(t, uri, mongostore.Options{})}
+	stores := []store.Store{open(t, uri, mongostore.Options{}), open(t, uri, mongostore.Options{}), open(t, uri, mongostore.Options{}.WithoutBulkWrite())}
 	var savers sync.WaitGroup
 	var stored, duplicate, duplicateBatches, matches, opened atomic.Int64
 	for _, s := range stores {
@@ -187,6 +187,54 @@ func TestThreeProcesses(t *testing.T) {
 	o := readOutcome(t, stores[0])
 	if o.Totals.Stored != 160 || o.Totals.Duplicate != 160 || o.Totals.Matches != 16 || o.Alerts != 1 || o.AlertMatches != 16 || o.Matches != 16 ||
 		o.Observations != 16 || o.Host.Events != 160 || o.Host.Alerts != 1 || o.MinuteEvents != 160 || o.Opened != 1 || o.RuleMatches != 16 {
+		t.Errorf("outcome %+v", o)
+	}
+}
+
+// Batches whose workers died before they saved them, however many, hold up no other batch:
+// its alert opens, and they are completed when they are delivered again.
+func TestUnfinishedSaves(t *testing.T) {
+	const unfinished = 300
+	uri := mongotest.Start(t).Database(t)
+	crashing := open(t, uri, mongostore.Options{NoBackground: true}.WithFault(func(before string) error {
+		if before == "commit" {
+			return errCrashed
+		}
+		return nil
+	}))
+	for n := range unfinished {
+		if _, err := crashing.Save(t.Context(), testBatch(fmt.Sprint("b", n), n, 1)); !errors.Is(err, errCrashed) {
+			t.Fatalf("save: %v", err)
+		}
+	}
+	s := open(t, uri, mongostore.Options{NoBackground: true})
+	saved, err := s.Save(t.Context(), testBatch("next", unfinished, 1))
+	if err != nil || saved[0].Matches != 1 || len(saved[0].Opened) != 1 {
+		t.Fatalf("%+v, %v", saved, err)
+	}
+	for n := range unfinished {
+		if _, err := s.Save(t.Context(), testBatch(fmt.Sprint("b", n), n, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if o := readOutcome(t, s); o.Totals.Stored != unfinished+1 || o.Totals.Duplicate != 0 || o.AlertMatches != unfinished/10+1 || o.Host.Events != unfinished+1 {
+		t.Errorf("outcome %+v", o)
+	}
+}
+
+// An event that was deleted and is sent again is stored again, and its match stays one.
+func TestStoredAgain(t *testing.T) {
+	s := open(t, mongotest.Start(t).Database(t), mongostore.Options{NoBackground: true})
+	for n, want := range []store.SaveResult{{Stored: 5, Matches: 1}, {Stored: 5}} {
+		saved, err := s.Save(t.Context(), testBatch(fmt.Sprint("b", n), 0, 5))
+		if err != nil || saved[0].Stored != want.Stored || saved[0].Matches != want.Matches {
+			t.Fatalf("save %d: %+v, %v", n, saved, err)
+		}
+		if n, err := s.PruneEvents(t.Context(), store.Retention{MaxAge: time.Hour, Now: start.Add(24 * time.Hour)}); n != 5 || err != nil {
+			t.Fatalf("%d events deleted, %v", n, err)
+		}
+	}
+	if o := readOutcome(t, s); o.AlertMatches != 1 || o.Matches != 1 || o.Totals.Events != 0 || o.Totals.RawBytes != 0 {
 		t.Errorf("outcome %+v", o)
 	}
 }

@@ -33,6 +33,7 @@ type ServerInfo struct {
 	ReplicaSet string // name of the replica set; "": a single server
 	Members    int    // of the replica set that hold data
 	clock      time.Time
+	wire       int // the latest version of the protocol
 }
 
 // minMajor and minMinor are of the first version that has transactions wherever picket
@@ -52,11 +53,12 @@ func (s *Store) readServerInfo(ctx context.Context) (ServerInfo, error) {
 		Hosts []string  `bson:"hosts"`
 		Msg   string    `bson:"msg"`
 		Local time.Time `bson:"localTime"`
+		Wire  int       `bson:"maxWireVersion"`
 	}
 	if err := runCommand(ctx, s.db, bson.D{bsonElem("hello", 1)}, &hello); err != nil {
 		return ServerInfo{}, fmt.Errorf("ask the server for its role: %w", err)
 	}
-	return ServerInfo{Version: build.Version, Sharded: hello.Msg == "isdbgrid", ReplicaSet: hello.Set, Members: len(hello.Hosts), clock: hello.Local}, nil
+	return ServerInfo{Version: build.Version, Sharded: hello.Msg == "isdbgrid", ReplicaSet: hello.Set, Members: len(hello.Hosts), clock: hello.Local, wire: hello.Wire}, nil
 }
 
 // checkTransactions returns ErrNoTransactions for a server that has none.

@@ -22,6 +22,7 @@ type eventDoc struct {
 	Index     string        `bson:"index,omitempty"`
 	AgentID   string        `bson:"agent_id"`
 	Type      string        `bson:"event_type"`
+	Category  string        `bson:"category,omitempty"` // store.EventView.Category, if that differs from Type
 	Host      hostName      `bson:"host"`
 	Timestamp bson.DateTime `bson:"timestamp"`
 	Received  bson.DateTime `bson:"received"`
@@ -70,6 +71,7 @@ func ifDifferent(s, folded string) string {
 type eventCoder struct {
 	dec    flatjson.Decoder
 	leaves []flatjson.Leaf
+	view   store.EventView
 }
 
 // readLeaves reads the leaves of raw; none if it is not JSON.
@@ -92,6 +94,8 @@ func (c *eventCoder) encode(ev *picket.Event, key, batch string, seq int64) *eve
 	}
 	d.Timestamp, d.TimeUS = toDate(ev.Time)
 	d.Received, d.RecvUS = toDate(ev.Received)
+	c.view.Reset(ev)
+	d.Category = ifDifferent(ev.Type, c.view.Category())
 	c.readLeaves(ev.Raw)
 	d.FieldLayout, d.Literals = encodeFields(c.leaves, ev.Fields)
 	d.Raw = string(ev.Raw)

@@ -72,12 +72,20 @@ func exprToFilter(x store.Expr) bson.D {
 
 func anyOf(conditions bson.A) bson.D { return bson.D{bsonElem("$or", conditions)} }
 
-// patternToFilter uses the indexes if a host or an agent is named in full.
-func patternToFilter(x *store.PatternTerm) bson.D {
+// nameToFilter returns the condition of a term that names a host or an agent in full,
+// which indexes answer. It is exact except for events that themselves have another value.
+func nameToFilter(x *store.PatternTerm) (bson.D, bool) {
 	fold := map[string]string{"host": "fold.host", "agent_id": "fold.agent"}[x.Field]
-	if fold != "" && !strings.ContainsAny(x.Pattern.String(), "*?") {
-		name := casefold.String(x.Pattern.String())
-		return anyOf(bson.A{bson.D{bsonElem(builtinPaths[x.Field], name)}, bson.D{bsonElem(fold, name)}, bson.D{bsonElem("own", x.Field)}})
+	if fold == "" || strings.ContainsAny(x.Pattern.String(), "*?") {
+		return nil, false
+	}
+	name := casefold.String(x.Pattern.String())
+	return anyOf(bson.A{bson.D{bsonElem(builtinPaths[x.Field], name)}, bson.D{bsonElem(fold, name)}, bson.D{bsonElem("own", x.Field)}}), true
+}
+
+func patternToFilter(x *store.PatternTerm) bson.D {
+	if d, ok := nameToFilter(x); ok {
+		return d
 	}
 	best := ""
 	for _, lit := range x.Pattern.Literals() {

@@ -114,16 +114,14 @@ func (k *hostSet) add(id string) {
 	k.ids[strings.Clone(id)] = true
 }
 
-// findUnlistedHosts returns which hosts of batches are not listed yet.
-func (s *Store) findUnlistedHosts(ctx context.Context, effects []*batchEffects) (map[store.HostKey]bool, error) {
+// findUnlistedHosts returns which hosts are not listed yet.
+func (s *Store) findUnlistedHosts(ctx context.Context, hosts map[store.HostKey]bool) (map[store.HostKey]bool, error) {
 	unlisted := make(map[store.HostKey]bool)
 	var ids []string
-	for _, e := range effects {
-		for _, key := range e.hosts {
-			if id := hostID(key); !unlisted[key] && !s.knownHosts.has(id) {
-				unlisted[key] = true
-				ids = append(ids, id)
-			}
+	for key := range hosts {
+		if id := hostID(key); !s.knownHosts.has(id) {
+			unlisted[key] = true
+			ids = append(ids, id)
 		}
 	}
 	docs, err := findIn[hostDoc](ctx, s.hosts, "_id", ids, options.Find().SetProjection(bson.D{bsonElem("agent_id", 1), bsonElem("seen", 1)}))

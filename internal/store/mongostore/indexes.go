@@ -67,6 +67,7 @@ func (s *Store) indexes() []indexSpec {
 func (s *Store) prepareDatabase(ctx context.Context) error {
 	server, err := s.readServerInfo(ctx)
 	if err == nil {
+		s.hasBulkWrite = server.wire >= wireVersionOfBulkWrite && !s.options.noBulkWrite
 		err = server.checkTransactions()
 	}
 	if err == nil {

@@ -121,7 +121,7 @@ func (s *Store) ImportAlerts(ctx context.Context, as []picket.Alert, kept map[st
 				}
 			}
 		}
-		return t.write(ctx)
+		return s.writeAll(ctx, t.writes())
 	})
 	if err != nil {
 		return fmt.Errorf("import alerts: %w", err)

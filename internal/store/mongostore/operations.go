@@ -18,11 +18,23 @@ import (
 // maxOpItems is how many keys or documents one operation has at most.
 const maxOpItems = 1000
 
-const codeDuplicateKey = 11000
+const (
+	codeDuplicateKey  = 11000
+	codeWriteConflict = 112
+)
+
+// hasCode reports whether the server returned an error with a code.
+func hasCode(err error, code int) bool {
+	if bulk, ok := errors.AsType[mongo.ClientBulkWriteException](err); ok {
+		return slices.Contains(bulk.ErrorCodes(), code)
+	}
+	server := mongo.ServerError(nil)
+	return errors.As(err, &server) && server.HasErrorCode(code)
+}
 
 // unavailableCodes are the codes of errors that are transient: no primary, an
 // election, a shutdown, a write that too few members have confirmed in time.
-var unavailableCodes = map[int]bool{6: true, 7: true, 50: true, 64: true, 89: true, 91: true, 100: true, 112: true, 133: true, 134: true,
+var unavailableCodes = map[int]bool{6: true, 7: true, 50: true, 64: true, 89: true, 91: true, 100: true, 133: true, 134: true,
 	189: true, 262: true, 9001: true, 10107: true, 11600: true, 11602: true, 13435: true, 13436: true}
 
 // classifyError wraps an error of the driver with picket's kind of error. parent
@@ -40,6 +52,8 @@ func classifyError(parent context.Context, err error) error {
 	case errors.Is(err, mongo.ErrClientDisconnected):
 		return errClosed
 	case mongo.IsTimeout(err), mongo.IsNetworkError(err), errors.Is(err, context.DeadlineExceeded), errors.As(err, &pool) && pool.Retryable():
+		return fmt.Errorf("%w: %w", err, picket.ErrUnavailable)
+	case hasCode(err, codeWriteConflict):
 		return fmt.Errorf("%w: %w", err, picket.ErrUnavailable)
 	case errors.As(err, &se):
 		for code := range unavailableCodes {
@@ -174,20 +188,6 @@ func insertNew(ctx context.Context, c *mongo.Collection, docs []any) (existing [
 		}
 	}
 	return existing, nil
-}
-
-// write runs writes, in a transaction. In tests, it may fail before.
-func (s *Store) write(ctx context.Context, c *mongo.Collection, writes []mongo.WriteModel) error {
-	if len(writes) == 0 {
-		return nil
-	}
-	if err := s.options.fault(c.Name()); err != nil {
-		return err
-	}
-	if _, err := c.BulkWrite(ctx, writes); err != nil {
-		return fmt.Errorf("write %s: %w", c.Name(), err)
-	}
-	return nil
 }
 
 // deleteMany deletes the documents that a filter selects.

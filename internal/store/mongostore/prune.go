@@ -119,5 +119,5 @@ func (s *Store) deletePart(ctx context.Context, filter bson.D, past pastFunc) (i
 	c := newCounterChanges()
 	c.addToTotals("deleted", int64(len(ids)))
 	c.addToTotals("deleted_raw", bytes)
-	return len(ids), c.write(ctx, s)
+	return len(ids), s.writeAll(ctx, c.writes(s))
 }

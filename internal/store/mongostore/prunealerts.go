@@ -84,7 +84,7 @@ func (s *Store) deleteAlerts(ctx context.Context, ids []string, before int64) (i
 			return 0, err
 		}
 	}
-	return len(deleted), c.write(ctx, s)
+	return len(deleted), s.writeAll(ctx, c.writes(s))
 }
 
 // deleteUnusedRule deletes the counters of a rule that has no alerts, in a transaction.

@@ -7,8 +7,8 @@ import (
 	"fmt"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
@@ -59,6 +59,9 @@ type saving struct {
 	keys    [][]string             // of the events of each batch
 	isSaved map[string]bool        // ids of batches that were saved before
 	stored  map[string]storedEvent // by key, once the events are inserted
+	// readMatches: matches of new events may be stored, because an event that was deleted
+	// is stored again. That is rare, so it is found out when an insert fails.
+	readMatches bool
 
 	// Of the attempt that was committed.
 	out   []store.SaveResult
@@ -98,43 +101,67 @@ func (s *Store) Saved(ctx context.Context, batchID string) (bool, error) {
 
 // try is one attempt. ctx is not part of the transaction, txnCtx is.
 func (v *saving) try(ctx, txnCtx context.Context) error {
+	s := v.store
 	if err := v.insertIDs(txnCtx); err != nil {
 		return err
 	}
+	t := newTxn(s)
+	var unlisted map[store.HostKey]bool
+	var g errgroup.Group
 	if v.stored == nil {
-		if err := v.insertEvents(ctx); err != nil {
-			return err
-		}
+		g.Go(func() error { return v.insertEvents(ctx) })
+	}
+	g.Go(func() (err error) {
+		unlisted, err = v.read(txnCtx, t)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	effects := v.effects()
-	t := newTxn(v.store)
-	for _, e := range effects {
-		if len(e.matches) == 0 {
-			continue
-		}
-		if err := t.readOpenAlerts(txnCtx, e.sender, e.matches); err != nil {
-			return err
-		}
-		if err := t.readKnownMatches(txnCtx, e.matches); err != nil {
-			return err
-		}
-	}
-	unlisted, err := v.store.findUnlistedHosts(txnCtx, effects)
+	v.plan(t, effects, unlisted)
+	writes, err := v.observationWrites(effects)
 	if err != nil {
 		return err
 	}
-	v.plan(t, effects, unlisted)
-	if err := v.insertObservations(txnCtx, effects); err != nil {
-		return err
+	err = s.writeAll(txnCtx, append(writes, t.writes()...))
+	v.readMatches = hasCode(err, codeDuplicateKey)
+	return err
+}
+
+// read reads what the transaction may change, and returns the hosts that are not listed.
+func (v *saving) read(ctx context.Context, t *txn) (unlisted map[store.HostKey]bool, err error) {
+	hosts, matches := make(map[store.HostKey]bool), make(map[string][]picket.Match)
+	for i := range v.batches {
+		b := &v.batches[i]
+		if v.out[i].DuplicateBatch {
+			continue
+		}
+		for k := range b.Events {
+			hosts[store.HostKey{AgentID: b.Events[k].AgentID, Name: b.Events[k].Host}] = true
+		}
+		for k := range b.Matches {
+			if sender := b.Sender(); !b.Matches[k].CorrelationOnly {
+				matches[sender] = append(matches[sender], b.Matches[k])
+			}
+		}
 	}
-	return t.write(txnCtx)
+	if err := t.readOpenAlerts(ctx, matches); err != nil {
+		return nil, err
+	}
+	if v.readMatches {
+		if err := t.readKnownMatches(ctx, matches); err != nil {
+			return nil, err
+		}
+	}
+	return v.store.findUnlistedHosts(ctx, hosts)
 }
 
 // insertIDs inserts the ids of the batches, which makes sure that each is saved once.
 func (v *saving) insertIDs(ctx context.Context) error {
 	v.out = make([]store.SaveResult, len(v.batches))
 	at, _ := toDate(v.store.options.Now())
-	var writes []mongo.WriteModel
+	var docs []any
 	ids := make(map[string]bool)
 	for i := range v.batches {
 		id := v.batches[i].ID
@@ -143,10 +170,16 @@ func (v *saving) insertIDs(ctx context.Context) error {
 			continue
 		}
 		ids[id] = true
-		writes = append(writes, mongo.NewInsertOneModel().SetDocument(batchDoc{id, at}))
+		docs = append(docs, batchDoc{id, at})
 	}
-	err := v.store.write(ctx, v.store.batches, writes)
-	if mongo.IsDuplicateKeyError(err) {
+	if len(docs) == 0 {
+		return nil
+	}
+	if err := v.store.options.fault(v.store.batches.Name()); err != nil {
+		return err
+	}
+	_, err := v.store.batches.InsertMany(ctx, docs)
+	if hasCode(err, codeDuplicateKey) {
 		return errSavedBefore
 	}
 	return err
@@ -347,11 +380,10 @@ func (h *hostChange) add(a *store.HostActivity) {
 // maxObservationsBytes is about how much one document of observations has, as JSON.
 const maxObservationsBytes = 1 << 20
 
-// insertObservations inserts the observations of all batches.
-func (v *saving) insertObservations(ctx context.Context, effects []*batchEffects) error {
+// observationWrites returns the insertions of the observations of all batches.
+func (v *saving) observationWrites(effects []*batchEffects) (writes []write, err error) {
 	s := v.store
 	at := s.options.Now().UnixMicro()
-	var writes []mongo.WriteModel
 	for _, e := range effects {
 		for from := 0; from < len(e.observations); {
 			to, size := from, 0
@@ -361,11 +393,11 @@ func (v *saving) insertObservations(ctx context.Context, effects []*batchEffects
 			}
 			text, err := json.Marshal(e.observations[from:to])
 			if err != nil {
-				return fmt.Errorf("encode observations: %w", err)
+				return nil, fmt.Errorf("encode observations: %w", err)
 			}
-			writes = append(writes, mongo.NewInsertOneModel().SetDocument(observationsDoc{Seq: s.seq.next(1), At: at, Data: zst.CompressForSpeed(nil, text)}))
+			writes = append(writes, insertOf(s.observations, observationsDoc{Seq: s.seq.next(1), At: at, Data: zst.CompressForSpeed(nil, text)}))
 			from = to
 		}
 	}
-	return s.write(ctx, s.observations, writes)
+	return writes, nil
 }

@@ -133,11 +133,6 @@ func (f *eventSearch) addIfSelected(d *eventDoc) error {
 	return nil
 }
 
-// CountEvents implements store.Events.
-func (s *Store) CountEvents(ctx context.Context, q store.EventQuery, fields []string) (*store.EventCounts, error) {
-	return store.CountEachEvent(ctx, s, q, fields)
-}
-
 // maxFieldNameEvents bounds the events that EachFieldNames reads.
 const maxFieldNameEvents = 2 * searchPageSize
 

@@ -37,6 +37,8 @@ type Options struct {
 	// see, with the name of the collection or "commit"; if it returns an error, the
 	// operation fails there, as if the process had crashed.
 	fault func(before string) error
+	// noBulkWrite is for tests: the server is treated as one without the command bulkWrite.
+	noBulkWrite bool
 }
 
 const (
@@ -58,6 +60,8 @@ type Store struct {
 	tokens, users, sessions, audit                    *mongo.Collection
 	publishedRules, workers, secrets                  *mongo.Collection
 	eventsLocal                                       *mongo.Collection // events, read with read concern "local"
+
+	hasBulkWrite bool // the server has the command bulkWrite
 
 	seq        sequenceGenerator
 	quotaLock  sync.Mutex // guards quota
@@ -112,6 +116,23 @@ func connect(uri, database string, opt Options) (*Store, error) {
 	if opt.fault == nil {
 		opt.fault = func(string) error { return nil }
 	}
+	o, err := clientOptions(uri)
+	if err != nil {
+		return nil, err
+	}
+	client, err := mongo.Connect(o)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, picket.ErrInvalid)
+	}
+	s := &Store{options: opt, log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler)), client: client, db: client.Database(database),
+		quota: store.NewQuota(opt.MaxNewAlerts)}
+	s.openCollections()
+	s.quit, s.cancel = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// clientOptions returns how the driver connects.
+func clientOptions(uri string) (*options.ClientOptions, error) {
 	journaled := true
 	o := options.Client().ApplyURI(uri).SetAppName("picket").
 		SetWriteConcern(&writeconcern.WriteConcern{W: "majority", Journal: &journaled}).
@@ -125,15 +146,10 @@ func connect(uri, database string, opt Options) (*Store, error) {
 	if o.Timeout == nil {
 		o.SetTimeout(opTimeout) // also of what a transaction does after its context has ended
 	}
-	client, err := mongo.Connect(o)
-	if err != nil {
+	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: %w", err, picket.ErrInvalid)
 	}
-	s := &Store{options: opt, log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler)), client: client, db: client.Database(database),
-		quota: store.NewQuota(opt.MaxNewAlerts)}
-	s.openCollections()
-	s.quit, s.cancel = context.WithCancel(context.Background())
-	return s, nil
+	return o, nil
 }
 
 // openCollections opens the collections. Events and alerts have the names that

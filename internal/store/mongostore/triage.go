@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"go.mongodb.org/mongo-driver/v2/mongo"
-
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
 )
@@ -44,11 +42,9 @@ func (s *Store) replaceAlert(ctx context.Context, doc *alertDoc, before, a *pick
 	}
 	doc.set(a)
 	// Deleted and inserted: SecantusDB does not free a unique key that an update gives up.
-	if err := s.write(ctx, s.alerts, []mongo.WriteModel{mongo.NewDeleteOneModel().SetFilter(byID(doc.ID)), mongo.NewInsertOneModel().SetDocument(doc)}); err != nil {
-		return err
-	}
+	writes := []write{deletionOf(s.alerts, doc.ID), insertOf(s.alerts, doc)}
 	if a.Status == before.Status {
-		return nil
+		return s.writeAll(ctx, writes)
 	}
 	t := newTxn(s)
 	t.counters.countAlert(before, -1)
@@ -59,7 +55,7 @@ func (s *Store) replaceAlert(ctx context.Context, doc *alertDoc, before, a *pick
 	case wasOpen && !isOpen:
 		t.countOpenAlerts(a, -1, -a.Count)
 	}
-	return t.write(ctx)
+	return s.writeAll(ctx, append(writes, t.writes()...))
 }
 
 // orConflict returns err, or that a newer alert is open.

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver"
@@ -41,7 +40,7 @@ func (s *Store) transact(ctx context.Context, f func(ctx context.Context) error)
 			switch {
 			case noServer:
 				err = transactionError{err, false}
-			case mongo.IsDuplicateKeyError(err): // another transaction has inserted the same document
+			case hasCode(err, codeDuplicateKey), hasCode(err, codeWriteConflict): // another transaction changes the same document
 				err = transactionError{err, true}
 			}
 			return nil, err
@@ -75,16 +74,15 @@ type txn struct {
 	openAlerts map[string]*openAlert // by slot
 	changed    []*openAlert
 	hosts      map[store.HostKey]*hostChange
-	matches    []any           // matchDoc
+	matches    []matchDoc
 	known      map[string]bool // ids of matches that are stored, or added here
 }
 
 // An openAlert is an alert that is not closed, as it will be.
 type openAlert struct {
-	doc        alertDoc
-	isNew      bool
-	isChanged  bool
-	newMatches int64
+	doc       alertDoc
+	isNew     bool
+	isChanged bool
 }
 
 func newTxn(s *Store) *txn {
@@ -94,13 +92,15 @@ func newTxn(s *Store) *txn {
 }
 
 // readOpenAlerts reads the alerts that matches of a sender's events may join.
-func (t *txn) readOpenAlerts(ctx context.Context, sender string, matches []picket.Match) error {
+func (t *txn) readOpenAlerts(ctx context.Context, matches map[string][]picket.Match) error {
 	slots := make(map[string]bool)
-	for i := range matches {
-		a := alertOf(&matches[i])
-		slots[openAlertKey(a.RuleID, a.AgentID, a.Host)] = true
-		for _, agent := range []string{a.AgentID, store.GatheringAgent(sender)} { // past a quota
-			slots[openAlertKey(store.AlertQuotaRule, agent, store.SeveralHosts)] = true
+	for sender, ms := range matches {
+		for i := range ms {
+			a := alertOf(&ms[i])
+			slots[openAlertKey(a.RuleID, a.AgentID, a.Host)] = true
+			for _, agent := range []string{a.AgentID, store.GatheringAgent(sender)} { // past a quota
+				slots[openAlertKey(store.AlertQuotaRule, agent, store.SeveralHosts)] = true
+			}
 		}
 	}
 	docs, err := findIn[alertDoc](ctx, t.store.alerts, "slot", keysOf(slots))
@@ -114,10 +114,12 @@ func (t *txn) readOpenAlerts(ctx context.Context, sender string, matches []picke
 }
 
 // readKnownMatches reads which of the matches are stored.
-func (t *txn) readKnownMatches(ctx context.Context, matches []picket.Match) error {
-	ids := make([]string, len(matches))
-	for i := range matches {
-		ids[i] = matches[i].ID
+func (t *txn) readKnownMatches(ctx context.Context, matches map[string][]picket.Match) error {
+	var ids []string
+	for _, ms := range matches {
+		for i := range ms {
+			ids = append(ids, ms[i].ID)
+		}
 	}
 	docs, err := findIn[matchDoc](ctx, t.store.matches, "_id", ids, options.Find().SetProjection(byID(1)))
 	if err != nil {
@@ -251,67 +253,43 @@ func (t *txn) host(key store.HostKey) *hostChange {
 	return h
 }
 
-// write writes everything that was planned. What other transactions are likely to change
+// writes returns everything that was planned. What other transactions are likely to change
 // as well comes last.
-func (t *txn) write(ctx context.Context) error {
-	if err := t.writeAlerts(ctx); err != nil {
-		return err
-	}
-	if err := t.insert(ctx, t.store.matches, t.matches); err != nil {
-		return err
-	}
-	if err := t.writeHosts(ctx); err != nil {
-		return err
-	}
-	return t.counters.write(ctx, t.store)
-}
-
-func (t *txn) writeAlerts(ctx context.Context) error {
-	var added []any
-	var writes []mongo.WriteModel
+func (t *txn) writes() []write {
+	s := t.store
+	var out []write
 	for _, a := range t.changed {
 		d := &a.doc
 		if a.isNew {
-			added = append(added, d)
+			out = append(out, insertOf(s.alerts, d))
 			continue
 		}
-		writes = append(writes, mongo.NewUpdateOneModel().SetFilter(byID(d.ID)).SetUpdate(bson.D{bsonElem("$set", bson.D{
+		out = append(out, updateOf(s.alerts, d.ID, bson.D{bsonElem("$set", bson.D{
 			bsonElem("count", d.Count), bsonElem("kept", d.Kept), bsonElem("first_seen", d.First), bsonElem("last_seen", d.Last), bsonElem("us", d.US),
 		})}))
 	}
-	if err := t.store.write(ctx, t.store.alerts, writes); err != nil {
-		return err
+	for i := range t.matches {
+		out = append(out, insertOf(s.matches, &t.matches[i]))
 	}
-	return t.insert(ctx, t.store.alerts, added)
-}
-
-// insert inserts documents, none of which may exist.
-func (t *txn) insert(ctx context.Context, c *mongo.Collection, docs []any) error {
-	writes := make([]mongo.WriteModel, len(docs))
-	for i := range docs {
-		writes[i] = mongo.NewInsertOneModel().SetDocument(docs[i])
-	}
-	return t.store.write(ctx, c, writes)
-}
-
-func (t *txn) writeHosts(ctx context.Context) error {
-	var writes []mongo.WriteModel
 	for _, key := range sortedHosts(t.hosts) {
-		h := t.hosts[key]
-		var update bson.D
-		add := bson.D{bsonElem("alerts", h.alerts)}
-		if h.events > 0 {
-			add = append(add, bsonElem("events", h.events))
-			update = bson.D{bsonElem("$min", bson.D{bsonElem("first", h.first)}), bsonElem("$max", bson.D{bsonElem("seen", h.last)})}
-			if h.os != "" {
-				update = append(update, bsonElem("$set", bson.D{bsonElem("os", h.os)}))
-			}
-		}
-		update = append(update, bsonElem("$inc", add),
-			bsonElem("$setOnInsert", bson.D{bsonElem("agent_id", key.AgentID), bsonElem("fold", casefold.String(key.Name))}))
-		writes = append(writes, mongo.NewUpdateOneModel().SetFilter(byID(hostID(key))).SetUpdate(update).SetUpsert(true))
+		out = append(out, updateOf(s.hosts, hostID(key), t.hosts[key].update(key)))
 	}
-	return t.store.write(ctx, t.store.hosts, writes)
+	return append(out, t.counters.writes(s)...)
+}
+
+// update returns the update of the host's document.
+func (h *hostChange) update(key store.HostKey) bson.D {
+	var update bson.D
+	add := bson.D{bsonElem("alerts", h.alerts)}
+	if h.events > 0 {
+		add = append(add, bsonElem("events", h.events))
+		update = bson.D{bsonElem("$min", bson.D{bsonElem("first", h.first)}), bsonElem("$max", bson.D{bsonElem("seen", h.last)})}
+		if h.os != "" {
+			update = append(update, bsonElem("$set", bson.D{bsonElem("os", h.os)}))
+		}
+	}
+	return append(update, bsonElem("$inc", add),
+		bsonElem("$setOnInsert", bson.D{bsonElem("agent_id", key.AgentID), bsonElem("fold", casefold.String(key.Name))}))
 }
 
 // readOpenAlert returns the alert that is open for the rule, agent and host of a.

@@ -119,6 +119,12 @@ func (s *Server) Database(t testing.TB) string {
 	return uri
 }
 
+// Through returns the URI of a database through a proxy at an address, for a server of
+// StartProcess. The driver would otherwise connect to the address that the server names.
+func (s *Server) Through(proxy, uri string) string {
+	return strings.Replace(uri, s.Addr(), proxy, 1) + "?directConnection=true"
+}
+
 func drop(t testing.TB, uri, database string) {
 	ctx, cancel := context.WithTimeout(context.Background(), testenv.Timeout)
 	defer cancel()
