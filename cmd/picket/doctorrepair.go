@@ -42,8 +42,8 @@ type repairableFile struct {
 	repair     func(ctx context.Context, path string) (repair, error)
 }
 
-// repairDataDir salvages the damaged ones of a data directory's SQLite files, and makes
-// those anew that are lost. It returns errSilent if something could not be saved.
+// repairDataDir salvages the damaged ones of a data directory's SQLite files, and replaces
+// those that are lost by empty ones. It returns errSilent if something could not be saved.
 func repairDataDir(cmd *cobra.Command, location storeLocation, asJSON bool) error {
 	dir := dataDir(location.data)
 	files := []*repairableFile{
