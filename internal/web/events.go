@@ -47,7 +47,7 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request, who auth.Identi
 		var view store.EventView
 		for _, ev := range page.Events {
 			view.Reset(&ev)
-			v.Events = append(v.Events, eventRow{ev, view.Category(), cmp.Or(bestField(ev.Fields), string(ev.Raw))})
+			v.Events = append(v.Events, eventRow{ev, view.Category(), cmp.Or(summaryText(ev.Fields), string(ev.Raw))})
 		}
 	}
 	status := http.StatusOK
@@ -62,8 +62,8 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request, who auth.Identi
 // summaryFields are the fields that describe an event best, best first.
 var summaryFields = []string{"CommandLine", "TargetFilename", "TargetObject", "QueryName", "DestinationIp", "ScriptBlockText", "ImageLoaded", "PipeName", "Image", "Message", "message"}
 
-// bestField returns the first of summaryFields that an event has.
-func bestField(fields []sigma.Field) string {
+// summaryText returns the first of summaryFields that an event has.
+func summaryText(fields []sigma.Field) string {
 	for _, name := range summaryFields {
 		for _, f := range fields {
 			if f.Name == name && f.Value.Text != "" {
