@@ -106,6 +106,7 @@ without duplicates.`,
 		}
 		return nil
 	}
+	cmd.AddCommand(newScanMetrics())
 	return cmd
 }
 
