@@ -86,6 +86,7 @@
 //	internal/legacy              everything that only clients of the legacy system need
 //	internal/agent               sources, spool, upload
 //	internal/scan                rules over files
+//	internal/scanreport          reports of a scan: sorted matches, summary, page
 //	internal/backup              writes a data directory into an archive while it is in use; restores it
 //	internal/doctor              checks an installation
 //	internal/migrate             copies a store into MongoDB; moves what one queue holds into another

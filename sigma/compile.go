@@ -33,6 +33,8 @@ type RuleSet struct {
 	interned     *sharedTables
 	correlations []*correlation.Rule
 
+	logSourceParts map[string]bool // that rules name
+
 	mu      sync.RWMutex
 	groups  map[string]*RuleGroup // by sources; nil if no rule applies
 	byRules map[string]*RuleGroup // by the rules in it
@@ -76,6 +78,7 @@ func Compile(c ast.Collection, o Options) (*RuleSet, []*ast.DocumentError) {
 		e = comp.applyFilters(e, r, filters)
 		rs.rules = append(rs.rules, &Rule{Rule: *r, program: &ruleProgram{expr: e, interned: comp.sharedTables}})
 	}
+	rs.logSourceParts = logSourcePartsOf(rs.rules)
 	comp.optimizeRules(rs.rules)
 	rs.compileCorrelations(comp, c.Correlations)
 	return rs, comp.errs

@@ -107,7 +107,7 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 	fields := make([]sigma.Field, 0, min(len(events)*max(d.fieldsPerEvent, minFieldsPerEvent), maxPreallocatedFields))
 	for i := range events {
 		ev := &events[i]
-		doc, err := d.reader.Read(ev.Raw)
+		doc, err := d.reader.ReadOfType(ev.Raw, ev.Type)
 		if err != nil {
 			return nil, fmt.Errorf("read event %s: %w", ev.ID, err)
 		}
@@ -122,6 +122,9 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 		ev.Fields = fields[from:len(fields):len(fields)]
 		group, ok := d.groups[doc.Class]
 		if !ok {
+			if len(d.groups) >= maxGroups {
+				clear(d.groups)
+			}
 			group = d.rules.Group(doc.Class.Sources...)
 			d.groups[doc.Class] = group
 		}
@@ -155,6 +158,9 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 	}
 	return matches, nil
 }
+
+// maxGroups bounds the groups that a Detector keeps: senders can make up types.
+const maxGroups = 4096
 
 // Bounds of the estimated number of fields: of an event, and of a batch.
 const (

@@ -78,13 +78,14 @@ var layers = []layer{
 		name: "stages",
 		packages: []string{
 			"internal/detect", "internal/ruleset", "internal/correlate", "internal/worker", "internal/ingest", "internal/api",
-			"internal/notify", "internal/respond", "internal/agent", "internal/web", "internal/scan", "internal/audit",
+			"internal/notify", "internal/respond", "internal/agent", "internal/web", "internal/scan", "internal/scanreport", "internal/audit",
 			"internal/triage", "internal/legacy", "internal/rulecoverage",
 		},
 		beside: slices.Concat(
 			imports("internal/ruleset", "internal/detect"),
 			imports("internal/correlate", "internal/detect"),
 			imports("internal/scan", "internal/ruleset", "internal/detect"),
+			imports("internal/scanreport", "internal/scan", "internal/ruleset"),
 			imports("internal/triage", "internal/audit"),
 			imports("internal/rulecoverage", "internal/ruleset"),
 			imports("internal/api", "internal/ruleset", "internal/rulecoverage", "internal/triage"),

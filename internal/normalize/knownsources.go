@@ -44,7 +44,10 @@ func KnownSources() []lint.KnownLogSource {
 	}
 	addServices("linux", append(slices.Concat(slices.Collect(maps.Values(programServices))...), "sysmon", "auditd", fallbackLogServices[0])...)
 	for _, category := range auditCategoriesByBit {
-		out = append(out, lint.KnownLogSource{LogSource: sigma.LogSource{Product: "linux", Category: category, Service: "auditd"}})
+		out = append(out, lint.KnownLogSource{
+			LogSource: sigma.LogSource{Product: "linux", Category: category, Service: "auditd"},
+			Fields:    append(knownFields(category), strings.Fields(auditFields)...),
+		})
 	}
 	for _, product := range []string{"windows", "linux", "macos"} {
 		for _, category := range slices.Sorted(maps.Keys(declarableCategories)) {

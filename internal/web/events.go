@@ -40,7 +40,7 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request, who auth.Identi
 		page, err = c.Store.SearchEvents(r.Context(), eq)
 		v.Took, v.Next = time.Since(start).Round(100*time.Microsecond), nextLink(r.URL, page.Next)
 		for _, ev := range page.Events {
-			v.Events = append(v.Events, eventRow{ev, bestField(ev.Fields)})
+			v.Events = append(v.Events, eventRow{ev, summaryText(ev.Fields)})
 		}
 	}
 	status := http.StatusOK
@@ -55,8 +55,8 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request, who auth.Identi
 // summaryFields are the fields that describe an event best, best first.
 var summaryFields = []string{"CommandLine", "TargetFilename", "TargetObject", "QueryName", "DestinationIp", "ScriptBlockText", "ImageLoaded", "PipeName", "Image", "Message", "message"}
 
-// bestField returns the first of summaryFields that an event has.
-func bestField(fields []sigma.Field) string {
+// summaryText returns the first of summaryFields that an event has.
+func summaryText(fields []sigma.Field) string {
 	for _, name := range summaryFields {
 		for _, f := range fields {
 			if f.Name == name && f.Value.Text != "" {
