@@ -107,6 +107,7 @@ without duplicates.`,
 		}
 		return nil
 	}
+	cmd.AddCommand(newScanMetrics())
 	return cmd
 }
 
