@@ -34,6 +34,7 @@ type RuleSet struct {
 	correlations []*correlation.Rule
 
 	logSourceParts map[string]bool // that rules name
+	disabled       map[string]bool // Options.Disabled
 
 	mu      sync.RWMutex
 	groups  map[string]*RuleGroup // by sources; nil if no rule applies
@@ -64,7 +65,7 @@ func Compile(c ast.Collection, o Options) (*RuleSet, []*ast.DocumentError) {
 		byKey:        make(map[string]int32),
 		regexes:      make(map[string]*regexprefilter.Regex),
 	}
-	rs := &RuleSet{interned: comp.sharedTables}
+	rs := &RuleSet{interned: comp.sharedTables, disabled: o.Disabled}
 	filters := comp.lowerFilters(c)
 	for _, r := range c.Rules {
 		if o.Disabled[r.ID] {
@@ -114,6 +115,9 @@ func (rs *RuleSet) compileCorrelations(c *compiler, all []*ast.Correlation) {
 	rs.correlations = set.Rules
 	c.errs = append(c.errs, errs...)
 }
+
+// IsDisabled reports whether Options.Disabled has an id, of a rule or not.
+func (rs *RuleSet) IsDisabled(id string) bool { return rs.disabled[id] }
 
 // Rules returns the rules in the order of the collection. The caller must not
 // change the slice.

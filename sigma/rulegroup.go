@@ -34,6 +34,15 @@ func (g *RuleGroup) Rules() []*Rule {
 	return out
 }
 
+// UsesField reports whether a rule of the group refers to a field of that name.
+func (g *RuleGroup) UsesField(name string) bool {
+	if g == nil {
+		return false
+	}
+	_, uses := g.fields.find(name)
+	return uses
+}
+
 // maxCachedGroups bounds the cache of groups, in case events have ever new sources.
 const maxCachedGroups = 4096
 

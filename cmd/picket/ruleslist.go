@@ -40,7 +40,7 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 			return err
 		}
 		tw := newTable(cmd.OutOrStdout())
-		for _, r := range in.set.Enabled {
+		for _, r := range append(in.set.Enabled, ruleset.SenderRules(in.disabled)...) {
 			state := "on"
 			if in.disabled[r.ID] {
 				state = "off"

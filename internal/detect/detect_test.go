@@ -13,9 +13,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/detect/detecttest"
 	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/ast"
 )
 
 func TestDetect(t *testing.T) {
@@ -208,4 +210,37 @@ func TestDetectManyTypes(t *testing.T) {
 		t.Errorf("50,000 types take %d bytes", after-before)
 	}
 	runtime.KeepAlive(d)
+}
+
+// A filter can name the host that the intake determined. The event's fields, which are
+// stored, do not have it, and an event cannot claim to be of another host.
+func TestDetectHostField(t *testing.T) {
+	filter := "---\ntitle: f\nlogsource: {category: process_creation}\nfilter: {rules: [" + detecttest.RuleIDOne + "], s: {picket.host: web-1}, condition: not s}\n"
+	d := detecttest.Engine(t, detecttest.RuleMatching(detecttest.RuleIDOne, "one")+filter).NewDetector()
+	events := []picket.Event{detecttest.ProcessEvent("a", "one"), detecttest.ProcessEvent("b", "one"), detecttest.ProcessEvent("c", "one")}
+	events[0].Host, events[1].Host, events[2].Host = "WEB-1", "web-2", "web-3"
+	events[2].Raw = append([]byte(`{"picket":{"host":"web-1"},`), bytes.TrimPrefix(events[2].Raw, []byte("{"))...)
+	matches, err := d.Detect(events)
+	testenv.Check(t, err)
+	if len(matches) != 2 || matches[0].EventID != "b" || matches[1].EventID != "c" {
+		t.Errorf("matches: %+v", matches)
+	}
+	for _, f := range append(events[0].Fields, events[1].Fields...) {
+		if f.Name == "picket.host" {
+			t.Error("the field is stored")
+		}
+	}
+}
+
+// A disabled rule of a sender raises no alert.
+func TestDetectDisabledSenderRule(t *testing.T) {
+	event := func(rule string) picket.Event {
+		return picket.Event{ID: rule, Host: "h", Raw: []byte(`{"rule":"` + rule + `","priority":"Error","output_fields":{"proc.name":"sh"}}`)}
+	}
+	rules, _ := sigma.Compile(ast.Collection{}, sigma.Options{Disabled: map[string]bool{"falco:Terminal shell": true}})
+	matches, err := detect.NewEngine(rules, nil).NewDetector().Detect([]picket.Event{event("Terminal shell"), event("Other")})
+	testenv.Check(t, err)
+	if len(matches) != 1 || matches[0].RuleID != "falco:Other" {
+		t.Errorf("matches: %+v", matches)
+	}
 }

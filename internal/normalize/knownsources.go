@@ -64,7 +64,7 @@ func knownFields(category string) []string {
 	if !ok {
 		return nil
 	}
-	return append(strings.Fields(commonSysmonFields), strings.Fields(of)...)
+	return append(append(strings.Fields(commonSysmonFields), HostField), strings.Fields(of)...)
 }
 
 // commonSysmonFields are the fields of all Sysmon events.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/internal/store"
 )
 
@@ -119,10 +120,11 @@ func (l *Loader) List() (enabled, disabled []RuleInfo) {
 }
 
 // SetEnabled enables or disables a rule, now and after a restart. An unknown rule is
-// picket.ErrNotFound.
+// picket.ErrNotFound. The rule may be one of a sender, such as Falco.
 func (l *Loader) SetEnabled(_ context.Context, id string, on bool) error {
 	all, switched := l.List()
-	if !slices.ContainsFunc(slices.Concat(all, switched), func(e RuleInfo) bool { return e.ID == id }) {
+	_, ofSender := normalize.SenderRuleTitle(id)
+	if !ofSender && !slices.ContainsFunc(slices.Concat(all, switched), func(e RuleInfo) bool { return e.ID == id }) {
 		return fmt.Errorf("switch rule %s: %w", id, picket.ErrNotFound)
 	}
 	if err := l.source.setDisabled(id, !on); err != nil {
