@@ -33,6 +33,8 @@ type Problem struct {
 	Hint    string `json:"hint,omitempty"`
 	// Pack is the pack of the file, see RuleInfo.
 	Pack string `json:"pack,omitempty"`
+	// EmptySource is whether the file is a whole source of rules that has none.
+	EmptySource bool `json:"-"`
 }
 
 // String returns the problem in one line, in the format of compilers.
@@ -82,7 +84,9 @@ func Load(sources []Source, disabled map[string]bool) (LoadedRules, error) {
 	if err != nil {
 		return LoadedRules{}, err
 	}
-	return compileFiles(all, disabled, time.Now())
+	set, err := compileFiles(all, disabled, time.Now())
+	set.Problems = append(set.Problems, emptySourceProblems(sources, all)...)
+	return set, err
 }
 
 // compileFiles parses and compiles files.
