@@ -107,6 +107,15 @@ func AlertStatuses() []AlertStatus {
 	return []AlertStatus{StatusOpen, StatusInvestigating, StatusResolved, StatusFalsePositive}
 }
 
+// AlertLevels returns the names of the levels of alerts, the lowest first.
+func AlertLevels() []string {
+	var names []string
+	for l := sigma.Informational; l <= sigma.Critical; l++ {
+		names = append(names, l.String())
+	}
+	return names
+}
+
 // Valid reports whether s is one of the four statuses.
 func (s AlertStatus) Valid() bool { return slices.Contains(AlertStatuses(), s) }
 

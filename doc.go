@@ -41,6 +41,7 @@
 //	sigma/lint                   reports likely mistakes in rules; public
 //	internal/jsonescape          escapes of JSON strings
 //	internal/commandline         joins arguments into a command line, splits it again
+//	internal/timetext            times and durations as people write them
 //	celery                       Celery's protocol: tasks, results, events, remote control; public
 //	rules                        picket's own rule pack, embedded, with tests for each rule
 //	internal/zst                 zstd, with encoders shared by the process
@@ -85,6 +86,7 @@
 //	internal/legacy              everything that only clients of the legacy system need
 //	internal/agent               sources, spool, upload
 //	internal/scan                rules over files
+//	internal/scanreport          reports of a scan: sorted matches, summary, page
 //	internal/backup              writes a data directory into an archive while it is in use; restores it
 //	internal/doctor              checks an installation
 //	internal/migrate             copies a store into MongoDB; moves what one queue holds into another

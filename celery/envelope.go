@@ -92,7 +92,7 @@ func (e *envelope) checkContentType() error {
 		return nil
 	}
 	if kind := strings.ToLower(valueText(e.contentType)); kind != "" && kind != "application/json" {
-		name, known := contentTypeNames[kind]
+		name, known := unreadableContentTypes[kind]
 		if !known {
 			name = fmt.Sprintf("of the unknown content type %.60q", kind)
 		}
@@ -105,7 +105,7 @@ func (e *envelope) checkContentType() error {
 	return nil
 }
 
-var contentTypeNames = map[string]string{
+var unreadableContentTypes = map[string]string{
 	"application/x-python-serialize": "pickle", "application/x-yaml": "YAML", "application/x-msgpack": "msgpack",
 	"application/data": "raw bytes", "text/plain": "raw text",
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/agent"
 	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/scan"
 	"github.com/picket-edr/picket/internal/store"
 )
 
@@ -116,6 +117,9 @@ func startAgent(ctx context.Context, f agentFlags, token string, log *slog.Logge
 	if wrong, ok := errors.AsType[*agent.WrongAgentError](err); ok {
 		return withHint(fmt.Errorf("run agent: %w", err), fmt.Sprintf("give --agent-id %s, or the token that picket token create --agent %s prints on the server", wrong.TokenAgentID, wrong.AgentID))
 	}
+	if _, ok := errors.AsType[*agent.IncompleteError](err); ok {
+		return fmt.Errorf("run agent: %w", err)
+	}
 	return err
 }
 
@@ -148,7 +152,7 @@ func newAgentInputs(f agentFlags, log *slog.Logger) ([]agent.Input, error) {
 			if _, err := os.Stat(arg); err != nil {
 				return nil, fmt.Errorf("replay: %w", err)
 			}
-			inputs = append(inputs, agent.Input{Name: name, Lossless: true, Source: &agent.ReplaySource{Path: arg, Speed: f.speed, Loops: f.loops}})
+			inputs = append(inputs, agent.Input{Name: name, Lossless: true, Source: &agent.ReplaySource{Path: arg, ReadFile: scan.ReadFile, Speed: f.speed, Loops: f.loops}})
 		default:
 			return nil, usagef("--source %q is neither process nor replay=FILE", name)
 		}

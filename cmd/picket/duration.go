@@ -2,35 +2,12 @@ package main
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/picket-edr/picket/internal/timetext"
 )
-
-const day = 24 * time.Hour
-
-// parseDuration is time.ParseDuration with days before the other units: 30d, 1d12h.
-func parseDuration(s string) (time.Duration, error) {
-	days, rest, ok := strings.Cut(s, "d")
-	if !ok {
-		return time.ParseDuration(s)
-	}
-	n, err := strconv.ParseUint(days, 10, 16)
-	if err != nil || n > 100*365 {
-		return 0, fmt.Errorf("%q is no duration such as 30d, 12h or 90s", s)
-	}
-	d := time.Duration(n) * day
-	if rest == "" {
-		return d, nil
-	}
-	more, err := time.ParseDuration(rest)
-	if err != nil || more < 0 {
-		return 0, fmt.Errorf("%q is no duration such as 30d, 12h or 90s", s)
-	}
-	return d + more, nil
-}
 
 // durationFlag is the value of a flag that takes a duration with days.
 type durationFlag time.Duration
@@ -42,7 +19,7 @@ func addDurationFlag(flags *pflag.FlagSet, d *time.Duration, name, usage string)
 }
 
 func (d *durationFlag) Set(s string) error {
-	v, err := parseDuration(s)
+	v, err := timetext.ParseDuration(s)
 	if err == nil {
 		*d = durationFlag(v)
 	}
@@ -52,8 +29,33 @@ func (d *durationFlag) Set(s string) error {
 func (*durationFlag) Type() string { return "duration" }
 
 func (d *durationFlag) String() string {
-	if v := time.Duration(*d); v != 0 && v%day == 0 {
-		return fmt.Sprint(int64(v/day), "d")
+	if v := time.Duration(*d); v != 0 && v%timetext.Day == 0 {
+		return fmt.Sprint(int64(v/timetext.Day), "d")
 	}
 	return time.Duration(*d).String()
 }
+
+// A timeFlag is the value of a flag that takes a point in time.
+type timeFlag struct {
+	time *time.Time
+	text string
+}
+
+// addTimeRangeFlags adds --since and --until for what is selected by a time. The variable
+// of a flag that is not given is zero.
+func addTimeRangeFlags(flags *pflag.FlagSet, since, until *time.Time, selected string) {
+	flags.Var(&timeFlag{time: since}, "since", "only "+selected+" from this `TIME` on: an age such as 24h or 30d, a date, or a time such as 2026-11-30T08:00:00Z")
+	flags.Var(&timeFlag{time: until}, "until", "only "+selected+" before this `TIME`, likewise")
+}
+
+func (f *timeFlag) Set(s string) error {
+	t, err := timetext.ParseTime(s, time.Now())
+	if err == nil {
+		*f.time, f.text = t, s
+	}
+	return err
+}
+
+func (*timeFlag) Type() string { return "time" }
+
+func (f *timeFlag) String() string { return f.text }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,26 +11,31 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
+// eventsByTime is what the flags of a time range select among stored events.
+const eventsByTime = "events that happened"
+
 func newHunt() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "hunt [QUERY]",
 		Short: "Search the stored events, newest first, beside a running server",
 		Example: `  picket hunt 'Image=*\powershell.exe and CommandLine~"(?i)-enc"'
   picket hunt --since 1h 'mimikatz or host=WS-042'
+  picket hunt --since 2026-11-30 --until 2026-12-01T08:00:00Z 'User=root'
   picket hunt --since 24h --fields time,User,CommandLine --csv event_type=process_creation
   picket hunt --since 24h --count-by User,Image`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	location := addStoreFlags(cmd)
-	var since time.Duration
-	addDurationFlag(cmd.Flags(), &since, "since", "only events of the last `AGE`, by their own time, such as 24h or 30d")
+	var q store.EventQuery
+	addTimeRangeFlags(cmd.Flags(), &q.Since, &q.Until, eventsByTime)
 	var o huntOutput
-	cmd.Flags().IntVar(&o.limit, "limit", 100, "print at most `N` events or counts; 0: all")
+	limit := addLimitFlag(cmd, 100, "print at most `N` events or counts")
 	cmd.Flags().StringSliceVar(&o.fields, "fields", nil, "print these `FIELDS` of each event, such as time,host,Image")
 	countBy := cmd.Flags().StringSlice("count-by", nil, "count the events by the values of these `FIELDS`, and print the counts")
 	cmd.Flags().BoolVar(&o.csv, "csv", false, "print CSV, for spreadsheets")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON, one line for each event, as received unless --fields is given, or count")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		o.limit = *limit
 		switch {
 		case o.csv && o.json:
 			return usagef("--csv and --json: only one of them is possible")
@@ -39,10 +43,6 @@ func newHunt() *cobra.Command {
 			return usagef("--fields and --count-by: only one of them is possible")
 		case slices.Contains(o.fields, "") || slices.Contains(*countBy, ""):
 			return usagef("a name is missing between the commas of --fields or --count-by")
-		}
-		var q store.EventQuery
-		if since > 0 {
-			q.Since = time.Now().Add(-since)
 		}
 		if len(args) == 1 && strings.TrimSpace(args[0]) != "" {
 			var err error
@@ -98,7 +98,7 @@ func (o *huntOutput) printEvents(cmd *cobra.Command, s store.Events, q store.Eve
 		return out.flush()
 	})
 	if more {
-		fprintfPrintable(cmd.ErrOrStderr(), "%s shown, there are more: --limit N, or a shorter --since\n", quantity(printed, "event"))
+		fprintfPrintable(cmd.ErrOrStderr(), "%s shown, there are more: raise --limit, or narrow the time with --since and --until\n", quantity(printed, "event"))
 	}
 	return err
 }
@@ -142,7 +142,7 @@ func (o *huntOutput) printCounts(cmd *cobra.Command, s store.Events, q store.Eve
 		return err
 	}
 	if n := counts.Len(); n > len(top) {
-		fprintfPrintable(cmd.ErrOrStderr(), "%d of %s shown: --limit N\n", len(top), quantity(n, "count"))
+		fprintfPrintable(cmd.ErrOrStderr(), "%d of %s shown: raise --limit\n", len(top), quantity(n, "count"))
 	}
 	if counts.Uncounted > 0 {
 		fprintfPrintable(cmd.ErrOrStderr(), "picket: note: there are more combinations than are kept in memory: %s of %d have further ones, which are not in the list\n",

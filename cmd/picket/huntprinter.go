@@ -10,6 +10,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/scanreport"
 	"github.com/picket-edr/picket/internal/store"
 )
 
@@ -158,7 +159,7 @@ func (p *rowPrinter) print(values []store.FieldValue) error {
 	}
 	if p.csv != nil {
 		for i := range cells {
-			cells[i] = notFormula(cells[i])
+			cells[i] = scanreport.NotFormula(cells[i])
 		}
 		return p.csv.Write(cells)
 	}
@@ -229,13 +230,4 @@ func (p *rowPrinter) flush() error {
 		return p.csv.Error()
 	}
 	return p.table.Flush()
-}
-
-// notFormula returns a cell that no spreadsheet takes for a formula, as OWASP advises:
-// with an apostrophe before one that begins like a formula.
-func notFormula(cell string) string {
-	if first := strings.TrimLeft(cell, " "); first != "" && strings.ContainsRune("=+-@\uff1d\uff0b\uff0d\uff20", []rune(first)[0]) {
-		return "'" + cell
-	}
-	return cell
 }

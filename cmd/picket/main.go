@@ -30,6 +30,8 @@ func run() int {
 	switch {
 	case err == nil:
 		return 0
+	case errors.Is(err, errMatchFound):
+		return 3
 	case errors.Is(err, errSilent):
 		return 1
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
@@ -41,6 +43,9 @@ func run() int {
 	}
 	return 1
 }
+
+// errMatchFound makes the program exit with 3: a scan with --fail-on-match has found a match.
+var errMatchFound = errors.New("a rule matched")
 
 // errSilent makes the program exit with 1 without another message.
 var errSilent = errors.New("failed")
@@ -105,7 +110,7 @@ arguments are wrong.`,
 	completeFlag(root, "log-level", "debug", "info", "warn", "error")
 	completeFlag(root, "log-format", "text", "json")
 	root.SetVersionTemplate(versionLine())
-	root.AddCommand(newServe(), newWorker(), newMigrate(), newBackup(), newRestore(), newAgent(), newScan(), newRules(), newHunt(), newQueue(), newToken(), newAudit(),
+	root.AddCommand(newServe(), newWorker(), newMigrate(), newBackup(), newRestore(), newAgent(), newScan(), newRules(), newAlerts(), newHunt(), newQueue(), newToken(), newAudit(),
 		newUser(), newDoctor(), newBench(), newVersion())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

@@ -25,16 +25,15 @@ type matchPrinter struct {
 
 	json   bool
 	why    bool // include the evidence in JSON
+	stored bool // events of a store, which have no numbers
 	colour bool
-	width  int
+	width  int // of the terminal; 0: nothing is cut
 	n      int
 }
 
 func newMatchPrinter(w io.Writer, asJSON, why bool) *matchPrinter {
-	p := &matchPrinter{w: bufio.NewWriterSize(w, 64<<10), json: asJSON, why: why, width: 120}
-	if width := terminalWidth(w); width > 0 {
-		p.colour, p.width = os.Getenv("NO_COLOR") == "", width
-	}
+	p := &matchPrinter{w: bufio.NewWriterSize(w, 64<<10), json: asJSON, why: why, width: terminalWidth(w)}
+	p.colour = p.width > 0 && os.Getenv("NO_COLOR") == ""
 	return p
 }
 
@@ -53,7 +52,7 @@ func (p *matchPrinter) print(m scan.LocatedMatch) error {
 		return p.printJSON(m)
 	}
 	if p.n == 1 {
-		fprintfPrintable(p.w, "%-13s  %-19s  %-15s  %s\n", "LEVEL", "TIME", "RECORD", "RULE, EVIDENCE")
+		fprintfPrintable(p.w, "%-13s  %-19s  %s%s\n", "LEVEL", "TIME", p.recordColumn("RECORD"), "RULE, EVIDENCE")
 	}
 	when := "-"
 	if !m.Time.IsZero() {
@@ -64,23 +63,42 @@ func (p *matchPrinter) print(m scan.LocatedMatch) error {
 	if m.EventRecordID != "" {
 		record += " (" + m.EventRecordID + ")"
 	}
-	fprintfPrintable(p.w, "  %-19s  %-15s  %s\n", when, record, m.Title)
-	line := m.File + " "
+	fprintfPrintable(p.w, "  %-19s  %s%s\n", when, p.recordColumn(record), m.Title)
+	var evidence []string
 	var decoded []string // on lines of their own, because what they are decoded from is long
 	for _, e := range m.Why {
-		if strings.HasSuffix(e.Field, detect.DecodedSuffix) {
+		if strings.HasSuffix(e.Field, detect.DecodedEvidenceSuffix) {
 			decoded = append(decoded, e.Field+"="+e.Value)
 		} else {
-			line += " " + e.Field + "=" + e.Value + " "
+			evidence = append(evidence, e.Field+"="+e.Value)
 		}
 	}
-	for _, line := range append([]string{strings.TrimSuffix(line, " ")}, decoded...) {
-		if _, err := fprintfPrintable(p.w, "%15s%s\n", "", truncate(line, p.width-16)); err != nil {
+	lines := append([]string{strings.Join(evidence, "  ")}, decoded...)
+	if p.width == 0 || len([]rune(m.File)) < p.width/2 {
+		lines[0] = strings.TrimRight(m.File+"  "+lines[0], " ")
+	} else { // the file is not cut: without it, the match cannot be found
+		fprintfPrintable(p.w, "%*s%s\n", detailIndent, "", m.File)
+	}
+	for _, line := range lines {
+		if p.width > 0 {
+			line = truncate(line, p.width-detailIndent-1)
+		}
+		if _, err := fprintfPrintable(p.w, "%*s%s\n", detailIndent, "", line); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+func (p *matchPrinter) recordColumn(text string) string {
+	if p.stored {
+		return ""
+	}
+	return fmt.Sprintf("%-15s  ", text)
+}
+
+// detailIndent is the column of the lines below that of a match.
+const detailIndent = 15
 
 func truncate(s string, width int) string {
 	if r := []rune(s); len(r) > width {

@@ -180,7 +180,7 @@ func (e *metricsCollector) writeStore(m metricsWriter) {
 
 // writeEventOutcomes writes what needs both the queue and the store.
 func (e *metricsCollector) writeEventOutcomes(m metricsWriter) {
-	outcomes := api.NewEventOutcomes(e.snap.queue, e.snap.totals)
+	outcomes := api.NewEventTotals(e.snap.queue, e.snap.totals)
 	for outcome, n := range map[string]int64{"received": outcomes.Received, "stored": outcomes.Stored, "duplicate": outcomes.Duplicate, "rejected": outcomes.Rejected, "dead": outcomes.Dead} {
 		m.labelled("picket_events_total", "Events by outcome; received is the sum of the others and picket_events_waiting.",
 			prometheus.CounterValue, "outcome", outcome, float64(n))

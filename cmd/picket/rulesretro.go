@@ -33,8 +33,8 @@ alerts.`,
 	}
 	location := addStoreFlags(cmd)
 	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules that RULE may name: builtin, or a `PATH` (repeatable)")
-	var since time.Duration
-	addDurationFlag(cmd.Flags(), &since, "since", "only events of the last `AGE`, by their own time, such as 24h or 30d")
+	var q store.EventQuery
+	addTimeRangeFlags(cmd.Flags(), &q.Since, &q.Until, eventsByTime)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, one match per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		dir, err := location.existingDir()
@@ -51,10 +51,6 @@ alerts.`,
 		}
 		for _, p := range set.Problems {
 			fprintfPrintable(cmd.ErrOrStderr(), "picket: rule not loaded: %s\n", p)
-		}
-		var q store.EventQuery
-		if since > 0 {
-			q.Since = time.Now().Add(-since)
 		}
 		return location.withStore(cmd, func(s store.Store) error { return runRetro(cmd, s, q, set, wanted, *asJSON) })
 	}
@@ -112,6 +108,7 @@ func runRetro(cmd *cobra.Command, s store.Events, q store.EventQuery, set rulese
 	var p scan.Progress
 	p.Total.Store(totals.RawBytes)
 	out := newMatchPrinter(cmd.OutOrStdout(), false, false)
+	out.stored = true
 	bar := startProgressBar(cmd.ErrOrStderr(), &p)
 	start, n := time.Now(), 0
 	err = scan.Events(ctx, detect.NewEngine(set.Rules, nil), &p, func(m scan.LocatedMatch) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,8 +13,8 @@ import (
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/scan"
+	"github.com/picket-edr/picket/internal/scanreport"
 	"github.com/picket-edr/picket/rules"
-	"github.com/picket-edr/picket/sigma"
 )
 
 func newScan() *cobra.Command {
@@ -30,26 +31,34 @@ The number of a match's record is its place in the file; behind it, in parenthes
 is the EventRecordID of a Windows event.
 
 Files and events that cannot be read are reported and skipped, and the exit status
-is then 1.`,
+is then 1: also of an event log that is cut off, of which the rest is read. Matches do
+not change the exit status, but with --fail-on-match it is 3 if there are any.
+
+Matches are printed as they are found, and with --format sorted by time in the end,
+without duplicates.`,
 		Example: `  picket scan Security.evtx
-  picket scan --rules sigma/rules --min-level high --json logs/`,
+  picket scan --rules sigma/rules --min-level high --json logs/
+  picket scan --format csv -o timeline.csv --html report.html --since 30d logs/`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules to run: builtin, or the `PATH` of a directory, file or .zip (repeatable)")
 	pipelines := addPipelineFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, one match per line")
 	why := cmd.Flags().Bool("why", false, "with --json, also print the values that a rule matched on")
-	level := cmd.Flags().String("min-level", "informational", "print matches of this `LEVEL` and above")
-	completeFlag(cmd, "min-level", "informational", "low", "medium", "high", "critical")
+	var f reportFlags
+	f.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		least, err := sigma.ParseLevel(*level)
+		options, err := f.options(time.Now())
 		if err != nil {
-			return usagef("--min-level: %w", err)
+			return err
 		}
 		set, err := loadRules(*names, *pipelines...)
 		if err != nil {
 			return err
 		}
+		options.Rules = set.Enabled
+		report := scanreport.New(options, f.keepsRows())
+		defer report.Close()
 		for _, note := range set.Warnings {
 			fprintfPrintable(cmd.ErrOrStderr(), "picket: %s\n", note)
 		}
@@ -62,8 +71,9 @@ is then 1.`,
 		start, bad := time.Now(), 0
 		err = scan.Files(cmd.Context(), detect.NewEngine(set.Rules, nil), args, &p,
 			func(m scan.LocatedMatch) error {
-				if m.Level < least {
-					return nil
+				m, selected, err := report.Add(m)
+				if err != nil || !selected || f.format != "" {
+					return err
 				}
 				return out.print(m)
 			},
@@ -79,15 +89,25 @@ is then 1.`,
 			return err
 		}
 		if !*asJSON {
-			took := time.Since(start)
-			fprintfPrintable(cmd.ErrOrStderr(), "%s in %s with %s, %s (%.0f events/s)\n",
-				quantity(out.n, "match"), quantity(p.Events.Load(), "event"), ruleset.CountKinds(set.Enabled), took.Round(time.Millisecond), float64(p.Events.Load())/took.Seconds())
+			took, rate := time.Since(start), ""
+			if took > time.Second { // else it says more about the start than about the rules
+				rate = fmt.Sprintf(" (%.0f events/s)", float64(p.Events.Load())/took.Seconds())
+			}
+			fprintfPrintable(cmd.ErrOrStderr(), "%s in %s with %s, %s%s\n", quantity(report.Summary.Matches, "match"), quantity(p.Events.Load(), "event"),
+				ruleset.CountKinds(set.Enabled), max(took.Round(time.Millisecond), time.Millisecond), rate)
 		}
-		if bad > 0 {
+		if err := f.write(report, cmd.OutOrStdout(), cmd.ErrOrStderr(), *asJSON); err != nil {
+			return err
+		}
+		switch {
+		case bad > 0:
 			return errSilent
+		case f.failOnMatch && report.Summary.Matches > 0:
+			return errMatchFound
 		}
 		return nil
 	}
+	cmd.AddCommand(newScanMetrics())
 	return cmd
 }
 
@@ -98,7 +118,7 @@ func loadRules(names []string, pipelines ...string) (ruleset.LoadedRules, error)
 		return ruleset.LoadedRules{}, err
 	}
 	set, err := ruleset.Load(sources, nil)
-	if err == nil && set.Rules.Len() == 0 && len(set.Problems) == 0 {
+	if err == nil && set.Rules.Len() == 0 && !slices.ContainsFunc(set.Problems, func(p ruleset.Problem) bool { return !p.EmptySource }) {
 		err = fmt.Errorf("read rules: there are none in %s", strings.Join(names, ", "))
 	}
 	if err != nil && !errors.Is(err, ruleset.ErrPipeline) {

@@ -18,6 +18,7 @@ import (
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/redisurl"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/timetext"
 )
 
 // defaultMemoryLimitBytes is the soft memory limit of the Go runtime, unless GOMEMLIMIT
@@ -105,9 +106,9 @@ by kill -9.`,
 	fl.Int64Var(&f.queueBytes, "queue-bytes", 4<<30, "maximum `BYTES` in the queue; when it is full, senders must wait")
 	fl.Int64Var(&f.storeBytes, "retention-bytes", 0, "delete the oldest events while they use more than `BYTES` on disk; 0: never")
 	addDurationFlag(fl, &f.retention, "retention", "delete events this `AGE` after their receipt, such as 30d; 0: never")
-	f.alertRetention = 365 * day
+	f.alertRetention = 365 * timetext.Day
 	addDurationFlag(fl, &f.alertRetention, "alert-retention", "delete closed alerts, with their matches, this `AGE` after their last change; 0: never")
-	f.auditRetention = 365 * day
+	f.auditRetention = 365 * timetext.Day
 	addDurationFlag(fl, &f.auditRetention, "audit-retention", "delete entries of the audit log of this `AGE`, and those beyond a million; 0: only the latter")
 	fl.Int64Var(&f.minFree, "min-free-disk", sqlitequeue.DefaultMinFreeDisk, "`BYTES` of disk to keep free; with less, senders must wait; 0: no minimum")
 	f.legacyWait = time.Minute

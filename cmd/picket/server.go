@@ -102,7 +102,7 @@ func (s *server) openParts() (err error) {
 	mux := httpapi.NewMux(s.log)
 	mux.WriteRefusal = legacy.WriteUnroutedError
 	s.intake.Routes(mux)
-	(&legacy.EmptyCommandPolls{Tokens: tokens}).Routes(mux)
+	(&legacy.NoCommandsHandler{Tokens: tokens}).Routes(mux)
 	statistics, err := s.openCache()
 	if err != nil {
 		return err

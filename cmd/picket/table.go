@@ -34,6 +34,7 @@ func terminalWidth(w io.Writer) int {
 type table struct {
 	w     io.Writer
 	width int // of the terminal; 0: nothing is cut
+	uncut int // the first columns, which are never cut
 	buf   bytes.Buffer
 }
 
@@ -49,7 +50,7 @@ func (t *table) Flush() error {
 	text := t.buf.String()
 	t.buf.Reset()
 	if t.width > 0 {
-		text = fitRowsToWidth(text, t.width)
+		text = fitRowsToWidth(text, t.width, t.uncut)
 	}
 	if _, err := io.WriteString(aligned, text); err != nil {
 		return err
@@ -57,9 +58,9 @@ func (t *table) Flush() error {
 	return aligned.Flush()
 }
 
-// fitRowsToWidth cuts the cells of a table's widest columns so that its rows have at
-// most width characters.
-func fitRowsToWidth(tabbedRows string, width int) string {
+// fitRowsToWidth cuts the cells of a table's widest columns, but for the first ones, so
+// that its rows have at most width characters.
+func fitRowsToWidth(tabbedRows string, width, uncut int) string {
 	var rows [][]string
 	var widths []int
 	for line := range strings.Lines(tabbedRows) {
@@ -72,7 +73,12 @@ func fitRowsToWidth(tabbedRows string, width int) string {
 			widths[i] = max(widths[i], len([]rune(cell)))
 		}
 	}
-	shrinkWidest(widths, width-columnGap*(len(widths)-1))
+	uncut = min(uncut, len(widths))
+	width -= columnGap * (len(widths) - 1)
+	for _, w := range widths[:uncut] {
+		width -= w
+	}
+	shrinkWidest(widths[uncut:], width)
 	var out strings.Builder
 	for _, cells := range rows {
 		for i := range cells {

@@ -16,6 +16,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"log/slog"
 	"sync"
@@ -31,10 +32,38 @@ type Position string
 
 // An Event is one event of a source.
 type Event struct {
-	Data []byte // one JSON object in any format that the intake knows
-	// Position is where to continue after this event; "" if the source cannot.
+	// Data is one JSON object in any format that the intake knows. An Event without Data
+	// has only a Position, which is saved before later events are spooled.
+	Data []byte
+	// Position is where to continue after this event; "" if the source cannot, or
+	// continues where it would after an earlier event.
 	Position Position
 }
+
+// An UnreadableEventError reports one event that cannot be read. Its source skips it.
+type UnreadableEventError struct{ Err error }
+
+func (e *UnreadableEventError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *UnreadableEventError) Unwrap() error { return e.Err }
+
+// An IncompleteError reports a source that has ended, and of which not all could be read.
+type IncompleteError struct {
+	Source     string
+	Unreadable int   // events that were skipped
+	Err        error // why the source ended early, or nil
+}
+
+func (e *IncompleteError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("source %s was not read to its end: %v", e.Source, e.Err)
+	}
+	return fmt.Sprintf("source %s: the events that cannot be read were skipped: %d", e.Source, e.Unreadable)
+}
+
+// Unwrap returns the cause.
+func (e *IncompleteError) Unwrap() error { return e.Err }
 
 // A Source reads events of one kind.
 type Source interface {
@@ -113,17 +142,20 @@ type Agent struct {
 	stop     context.CancelCauseFunc // ends Run; set by it
 	// tokenCheckTried is closed after the first attempt to check the token.
 	tokenCheckTried chan struct{}
+
+	mu         sync.Mutex // guards incomplete
+	incomplete []error    // *IncompleteErrors
 }
 
 type counters struct {
-	read, spooled, posted, rejected, dropped, retries atomic.Int64
+	read, unreadable, spooled, posted, rejected, dropped, retries atomic.Int64
 }
 
 // A MetricsSnapshot is an agent's counters since New. All but Retries count events:
-// Rejected those that the server rejected, Dropped those that the spool had no
-// room for.
+// Unreadable those that sources skipped, Rejected those that the server rejected, Dropped
+// those that the spool had no room for.
 type MetricsSnapshot struct {
-	Read, Spooled, Posted, Rejected, Dropped, Retries int64
+	Read, Unreadable, Spooled, Posted, Rejected, Dropped, Retries int64
 }
 
 // New returns an agent that does nothing until Run, which may be called once.
@@ -137,7 +169,7 @@ func New(o Options) *Agent {
 // Metrics returns the counters.
 func (a *Agent) Metrics() MetricsSnapshot {
 	m := &a.counters
-	return MetricsSnapshot{Read: m.read.Load(), Spooled: m.spooled.Load(), Posted: m.posted.Load(), Rejected: m.rejected.Load(),
+	return MetricsSnapshot{Read: m.read.Load(), Unreadable: m.unreadable.Load(), Spooled: m.spooled.Load(), Posted: m.posted.Load(), Rejected: m.rejected.Load(),
 		Dropped: m.dropped.Load(), Retries: m.retries.Load()}
 }
 
@@ -146,8 +178,9 @@ func (a *Agent) UnreportedLoss() int64 { return a.dropped.Load() }
 
 // Run reads and uploads until ctx ends, or until all sources have ended and the
 // spool is empty. Events that were read when ctx ends are spooled, and uploaded
-// by the next agent. An error is one that a retry cannot help: a *WrongAgentError, or
-// queue.ErrDamaged of the spool.
+// by the next agent. An error is one that a retry cannot help: a *WrongAgentError,
+// queue.ErrDamaged of the spool, or, once all is uploaded, an *IncompleteError for each
+// source of which not all could be read.
 func (a *Agent) Run(ctx context.Context) error {
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -181,7 +214,19 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := context.Cause(running); ctx.Err() == nil && !errors.Is(err, errDone) {
 		return err
 	}
-	return nil
+	if ctx.Err() != nil {
+		return nil
+	}
+	m := a.Metrics()
+	a.log.Info("all sources ended, and the spool is empty", "sent", m.Posted, "rejected", m.Rejected, "unreadable", m.Unreadable)
+	return errors.Join(a.incomplete...)
+}
+
+// reportIncomplete makes Run return an error.
+func (a *Agent) reportIncomplete(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.incomplete = append(a.incomplete, err)
 }
 
 // errDone is why Run ends when there is nothing left to do.

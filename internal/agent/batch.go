@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -18,59 +19,104 @@ import (
 // time that the spool takes to sync.
 const sourceBufferEvents = 4096
 
-// readSource collects one input's events into batches and spools them.
+// readSource collects one input's events into batches and spools them, until the source
+// has ended.
 func (a *Agent) readSource(ctx context.Context, in Input) {
 	log := a.log.With("source", in.Name)
 	from := a.loadCheckpoint(in.Name)
 	events := make(chan Event, sourceBufferEvents)
-	complete := true // the source has yielded all it has; read after events is closed
+	var failure error // of the source; read after events is closed
 	go func() {
 		defer close(events)
-		for e, err := range in.Source.Events(ctx, from) {
-			if err != nil {
-				complete = false
-				if ctx.Err() == nil {
-					log.Warn("source error", "error", err)
-				}
-				continue
-			}
-			a.counters.read.Add(1)
-			events <- e
-		}
+		failure = a.receiveEvents(ctx, in, from, events)
 	}()
-	var b batch
+	if a.spoolEvents(ctx, in, from, events); ctx.Err() != nil {
+		return
+	}
+	log.Info("source ended")
+	incomplete, unreadable := errors.AsType[*IncompleteError](failure)
+	if failure == nil || unreadable && incomplete.Err == nil {
+		a.saveCheckpoint(in.Name, "") // the next run starts at the beginning
+	}
+	if failure != nil {
+		a.reportIncomplete(failure)
+	}
+}
+
+// maxLoggedUnreadable is how many unreadable events of a source are logged.
+const maxLoggedUnreadable = 10
+
+// receiveEvents sends the events of a source to a channel. If not all could be read, it
+// returns an *IncompleteError.
+func (a *Agent) receiveEvents(ctx context.Context, in Input, from Position, to chan<- Event) error {
+	log := a.log.With("source", in.Name)
+	incomplete := IncompleteError{Source: in.Name}
+	for e, err := range in.Source.Events(ctx, from) {
+		if err == nil {
+			if e.Data != nil {
+				a.counters.read.Add(1)
+			}
+			to <- e
+			continue
+		}
+		if ctx.Err() != nil {
+			continue
+		}
+		if _, unreadable := errors.AsType[*UnreadableEventError](err); !unreadable {
+			incomplete.Err = err
+			log.Warn("source error", "error", err)
+			continue
+		}
+		a.counters.unreadable.Add(1)
+		if incomplete.Unreadable++; incomplete.Unreadable <= maxLoggedUnreadable {
+			log.Warn("event skipped: it cannot be read", "error", err)
+		}
+	}
+	if more := incomplete.Unreadable - maxLoggedUnreadable; more > 0 {
+		log.Warn("more events skipped: they cannot be read", "events", more)
+	}
+	if incomplete.Unreadable == 0 && incomplete.Err == nil {
+		return nil
+	}
+	return &incomplete
+}
+
+// spoolEvents spools the events of an input in batches.
+func (a *Agent) spoolEvents(ctx context.Context, in Input, from Position, events <-chan Event) {
+	b := batch{position: from}
 	age := time.NewTimer(time.Hour)
 	defer age.Stop()
+	ended := false // a batch was not spooled and will be read again, so no later one may be
 	flush := func() {
-		if b.events == 0 {
-			return
+		if b.events > 0 && !ended {
+			a.awaitTokenCheck(ctx)
+			// The server would reject events that name the wrong agent.
+			_, wrong := errors.AsType[*WrongAgentError](context.Cause(ctx))
+			ended = wrong || !a.spoolBatch(ctx, in, &b)
 		}
-		a.awaitTokenCheck(ctx)
-		// The server would reject events that name the wrong agent.
-		if _, wrong := errors.AsType[*WrongAgentError](context.Cause(ctx)); !wrong {
-			a.spoolBatch(ctx, in, &b)
-		}
-		b = batch{}
+		b = batch{position: b.position}
 	}
 	for {
 		select {
 		case e, ok := <-events:
-			if !ok {
+			switch {
+			case !ok:
 				flush()
-				if complete && ctx.Err() == nil {
-					a.saveCheckpoint(in.Name, "") // the next run starts at the beginning
-				}
-				log.Info("source ended")
 				return
-			}
-			if b.events > 0 && len(b.body)+len(e.Data) >= a.opt.BatchBytes {
+			case e.Data == nil:
+				flush()
+				if b.position = e.Position; !ended {
+					a.saveCheckpoint(in.Name, b.position)
+				}
+				continue
+			case b.events > 0 && len(b.body)+len(e.Data) >= a.opt.BatchBytes:
 				flush()
 			}
 			if b.events == 0 {
 				age.Reset(a.opt.BatchAge)
 			}
 			b.add(e.Data)
-			b.position = e.Position
+			b.position = cmp.Or(e.Position, b.position)
 			if b.events >= a.opt.BatchEvents {
 				flush()
 			}
@@ -84,7 +130,7 @@ func (a *Agent) readSource(ctx context.Context, in Input) {
 type batch struct {
 	body     []byte
 	events   int
-	position Position // after the last event
+	position Position // up to which all events are in this batch or an earlier one
 }
 
 func (b *batch) add(rawEvent []byte) {
@@ -140,8 +186,9 @@ func NewLossReport(lostEvents int64, now time.Time) (queue.Message, error) {
 }
 
 // spoolBatch puts a batch into the spool and saves the position after it. While the
-// spool is full, a lossless input waits; the events of any other are dropped.
-func (a *Agent) spoolBatch(ctx context.Context, in Input, b *batch) {
+// spool is full, a lossless input waits; the events of any other are dropped. It returns
+// false if the batch is to be read again from its source.
+func (a *Agent) spoolBatch(ctx context.Context, in Input, b *batch) bool {
 	m := b.message()
 	put := context.WithoutCancel(ctx) // events that were read are spooled even while stopping
 	for warned := false; ; {
@@ -149,24 +196,24 @@ func (a *Agent) spoolBatch(ctx context.Context, in Input, b *batch) {
 		if err == nil {
 			a.counters.spooled.Add(int64(m.Events))
 			a.saveCheckpoint(in.Name, b.position)
-			return
+			return true
 		}
 		if errors.Is(err, queue.ErrDamaged) {
 			a.stop(err) // Run ends, and can be called again with a new spool
 			if in.Lossless && b.position != "" {
-				return
+				return false
 			}
 		}
 		if in.Lossless && b.position != "" && ctx.Err() != nil {
 			a.log.Info("spool full while stopping; the source's last events will be read again at the next start", "source", in.Name, "events", m.Events)
-			return
+			return false
 		}
 		if !in.Lossless || ctx.Err() != nil || !errors.Is(err, queue.ErrFull) {
 			a.counters.dropped.Add(int64(m.Events))
 			a.dropped.Add(int64(m.Events))
 			a.log.Error("events dropped: the spool is full or failing", "source", in.Name, "events", m.Events,
 				"dropped", a.counters.dropped.Load(), "error", err)
-			return
+			return true
 		}
 		if !warned {
 			warned = true

@@ -12,6 +12,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/agent"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/scan"
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
@@ -82,7 +83,7 @@ func TestCheckpointFile(t *testing.T) {
 // beginning of another file.
 func TestReplayPositions(t *testing.T) {
 	path := file(t, "x.ndjson.gz", "{\"event_id\":\"a\"}\n{\"event_id\":\"b\"}\n{\"n\":3}\n")
-	r := &agent.ReplaySource{Path: path, Loops: 3}
+	r := &agent.ReplaySource{ReadFile: scan.ReadFile, Path: path, Loops: 3}
 	var all []agent.Event
 	for e, err := range r.Events(t.Context(), "") {
 		testenv.Check(t, err)
@@ -101,7 +102,7 @@ func TestReplayPositions(t *testing.T) {
 			t.Errorf("after event %d (-want +got):\n%s", i, diff)
 		}
 	}
-	other := &agent.ReplaySource{Path: file(t, "y.ndjson", "{\"event_id\":\"c\"}\n")}
+	other := &agent.ReplaySource{ReadFile: scan.ReadFile, Path: file(t, "y.ndjson", "{\"event_id\":\"c\"}\n")}
 	for _, from := range []agent.Position{all[0].Position, "damaged", `{"file":1}`} {
 		n := 0
 		for _, err := range other.Events(t.Context(), from) {
@@ -112,7 +113,7 @@ func TestReplayPositions(t *testing.T) {
 			t.Errorf("%d events of another file from %q", n, from)
 		}
 	}
-	for _, err := range (&agent.ReplaySource{Path: "no-such-file"}).Events(t.Context(), all[0].Position) {
+	for _, err := range (&agent.ReplaySource{ReadFile: scan.ReadFile, Path: "no-such-file"}).Events(t.Context(), all[0].Position) {
 		if !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("error %v", err)
 		}

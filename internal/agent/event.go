@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"time"
 )
 
@@ -56,17 +55,17 @@ func (s epochSeconds) MarshalJSON() ([]byte, error) {
 	return fmt.Appendf(nil, "%d.%06d", us/1e6, us%1e6), nil
 }
 
-// encode returns the event of a process. Its id is a hash of the process instance
-// and of the event's content, so that an agent that restarts and sees the same
-// process again sends the same event.
+// encode returns the event of a process. Its id is a hash of the process instance and of
+// all of the event, so that no two different events have the same id.
 func (p *processInfo) encode(agentID string, host hostInfo, at time.Time, processInstance string) ([]byte, error) {
-	h := sha256.New()
-	for _, part := range []string{processInstance, strconv.Itoa(p.PID), p.Action, p.Name, p.CommandLine} {
-		h.Write([]byte(part))
-		h.Write([]byte{0})
+	event := nativeEvent{AgentID: agentID, EventType: "process", Timestamp: epochSeconds(at), Severity: "info", Version: "1.0", Host: host, Process: p}
+	content, err := json.Marshal(&event)
+	if err != nil {
+		return nil, fmt.Errorf("encode event of process %d: %w", p.PID, err)
 	}
-	return json.Marshal(&nativeEvent{
-		AgentID: agentID, EventID: hex.EncodeToString(h.Sum(nil)[:16]), EventType: "process",
-		Timestamp: epochSeconds(at), Severity: "info", Version: "1.0", Host: host, Process: p,
-	})
+	h := sha256.New()
+	h.Write([]byte(processInstance))
+	h.Write(content)
+	event.EventID = hex.EncodeToString(h.Sum(nil)[:16])
+	return json.Marshal(&event)
 }

@@ -96,9 +96,10 @@ func (c *procConnector) close() { unix.Close(c.fd) }
 type procConnectorEvent struct {
 	what      uint32
 	err       uint32
-	pid, tgid int    // the thread and the process
-	parent    int    // of a fork
-	exitCode  uint32 // as wait gives it
+	at        time.Duration // of CLOCK_MONOTONIC
+	pid, tgid int           // the thread and the process
+	parent    int           // of a fork
+	exitCode  uint32        // as wait gives it
 }
 
 // receive returns the next event. Its errors are those of recvfrom: EAGAIN if
@@ -113,7 +114,7 @@ func (c *procConnector) receive() (procConnectorEvent, error) {
 			continue // not from the kernel: any process can send to this socket
 		}
 		e, b := binary.NativeEndian, c.buf[:n]
-		ev := procConnectorEvent{what: e.Uint32(b[procEventOffset:])}
+		ev := procConnectorEvent{what: e.Uint32(b[procEventOffset:]), at: time.Duration(e.Uint64(b[procEventOffset+8:]))}
 		word := func(i int) uint32 {
 			if at := procEventDataOffset + 4*i; at+4 <= n {
 				return e.Uint32(b[at:])
@@ -144,7 +145,9 @@ func (w *processWatcher) listenToConnector(ctx context.Context, c *procConnector
 		switch {
 		case err == nil:
 			w.handleConnectorEvent(ev, forkParents)
+			w.emitPositionIfDue()
 		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+			w.emitPositionIfDue()
 		case errors.Is(err, unix.ENOBUFS):
 			report("more processes started and exited than could be read; some were missed", "the host, or the agent's disk, is overloaded")
 			clear(forkParents)
@@ -167,6 +170,9 @@ func (w *processWatcher) handleConnectorEvent(ev procConnectorEvent, forkParents
 	case procEventExec:
 		parent := forkParents[ev.pid]
 		delete(forkParents, ev.pid)
+		if p := w.seen[ev.pid]; p != nil && ev.at <= p.readAt {
+			return // reported already, as a process that was running or by a later event
+		}
 		if !w.reportStart(ev.pid) {
 			w.reportStartWithoutDetails(ev.pid, parent)
 		}

@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"runtime"
@@ -16,7 +17,7 @@ import (
 const procPollInterval = 250 * time.Millisecond
 
 // Events implements Source.
-func (s *ProcessSource) Events(ctx context.Context, _ Position) iter.Seq2[Event, error] {
+func (s *ProcessSource) Events(ctx context.Context, from Position) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		proc, err := newProcfs()
 		if err != nil {
@@ -24,7 +25,9 @@ func (s *ProcessSource) Events(ctx context.Context, _ Position) iter.Seq2[Event,
 			return
 		}
 		host := thisHost()
-		w := &processWatcher{proc: proc, host: host, agentID: cmp.Or(s.AgentID, host.Hostname), seen: map[int]*process{}, yield: yield}
+		w := &processWatcher{proc: proc, host: host, agentID: cmp.Or(s.AgentID, host.Hostname), seen: map[int]*process{},
+			reported: reportedProcesses(from, proc.bootID), yield: yield}
+		defer w.emitPosition()
 		report := s.Report
 		if report == nil {
 			report = func(string, string) {}
@@ -73,6 +76,58 @@ type processWatcher struct {
 	yield   func(Event, error) bool
 	initial bool // the processes were running before the watcher started
 	stopped bool // yield returned false
+
+	reported     map[int]string // fingerprints of what earlier agents have reported, by pid
+	unsaved      bool           // an event has been yielded since the last position
+	lastPosition time.Time
+}
+
+// A processPosition is a Position of a ProcessSource, as JSON: the running processes that
+// have been reported.
+type processPosition struct {
+	BootID       string         `json:"boot_id"`
+	Fingerprints map[int]string `json:"fingerprints"` // by pid
+}
+
+const (
+	// positionInterval is how often a position is yielded. After kill -9, what has been
+	// reported since the last one is reported again.
+	positionInterval = 5 * time.Second
+	// maxPositionProcesses bounds a position. After a restart, further processes are
+	// reported again.
+	maxPositionProcesses = 10_000
+)
+
+// reportedProcesses returns the fingerprints in a position, if it is of this boot.
+func reportedProcesses(saved Position, bootID string) map[int]string {
+	var p processPosition
+	if saved == "" || json.Unmarshal([]byte(saved), &p) != nil || p.BootID != bootID {
+		return nil
+	}
+	return p.Fingerprints
+}
+
+// emitPositionIfDue yields a position if there is a new one and the last is long ago.
+func (w *processWatcher) emitPositionIfDue() {
+	if time.Since(w.lastPosition) >= positionInterval {
+		w.emitPosition()
+	}
+}
+
+// emitPosition yields the position after all events so far.
+func (w *processWatcher) emitPosition() {
+	if !w.unsaved || w.stopped {
+		return
+	}
+	p := processPosition{BootID: w.proc.bootID, Fingerprints: make(map[int]string, len(w.seen))}
+	for pid, seen := range w.seen {
+		if print := seen.fingerprint(); print != "" && len(p.Fingerprints) < maxPositionProcesses {
+			p.Fingerprints[pid] = print
+		}
+	}
+	encoded, err := json.Marshal(p)
+	w.stopped = !w.yield(Event{Position: Position(encoded)}, err)
+	w.unsaved, w.lastPosition = false, time.Now()
 }
 
 // emitProcessEvent yields the event of a process.
@@ -85,15 +140,16 @@ func (w *processWatcher) emitProcessEvent(p *process) {
 	if !w.stopped && !w.yield(Event{Data: raw}, err) {
 		w.stopped = true
 	}
+	w.unsaved = true
 }
 
-// reportRunningProcesses yields the start of every running process, with the time at which
-// it started. Repeating this at each start of the agent is harmless: the events'
-// ids are the same.
+// reportRunningProcesses yields the start of every running process that no earlier agent
+// has reported, with the time at which it started.
 func (w *processWatcher) reportRunningProcesses() {
 	w.initial = true
 	w.scanProcfs()
-	w.initial = false
+	w.initial, w.reported, w.unsaved = false, nil, true
+	w.emitPosition()
 }
 
 // scanProcfs reads all processes and yields those that started or exited since the last
@@ -137,7 +193,9 @@ func (w *processWatcher) reportStart(pid int) (alive bool) {
 	}
 	w.proc.setParent(&p.info, w.seen)
 	w.seen[pid] = p
-	w.emitProcessEvent(p)
+	if w.reported[pid] == "" || w.reported[pid] != p.fingerprint() {
+		w.emitProcessEvent(p)
+	}
 	return true
 }
 
@@ -165,6 +223,7 @@ func (w *processWatcher) pollProcfs(ctx context.Context) {
 			if err := w.scanProcfs(); err != nil && !w.yield(Event{}, fmt.Errorf("process source: %w", err)) {
 				return
 			}
+			w.emitPositionIfDue()
 		}
 	}
 }

@@ -53,6 +53,9 @@ func watchFor(t *testing.T, src *agent.ProcessSource, lives time.Duration) (star
 	}()
 	for event, err := range src.Events(ctx, "") {
 		testenv.Check(t, err)
+		if event.Data == nil {
+			continue // a position
+		}
 		var e seen
 		testenv.Check(t, json.Unmarshal(event.Data, &e))
 		if e.Process.Name != program {
@@ -124,6 +127,9 @@ func TestShortLivedProcess(t *testing.T) {
 	}()
 	for event, err := range src.Events(ctx, "") {
 		testenv.Check(t, err)
+		if event.Data == nil {
+			continue // a position
+		}
 		var e seen
 		testenv.Check(t, json.Unmarshal(event.Data, &e))
 		if filepath.Base(e.Process.Name) == "false" && e.Process.Action == "terminated" {
@@ -144,6 +150,46 @@ func TestShortLivedProcess(t *testing.T) {
 func TestProcessPoll(t *testing.T) {
 	started, ended := watchFor(t, &agent.ProcessSource{AgentID: "me", PollOnly: true}, time.Second)
 	wantProcess(t, started, ended)
+}
+
+// A process is reported once, also by agents that continue where another stopped; and no
+// two events have the same id.
+func TestProcessPosition(t *testing.T) {
+	program := copyProgram(t, "sh", "waiter")
+	for _, pollOnly := range []bool{false, true} {
+		startAndWait(t, program, program)
+		ids := map[string]bool{}
+		var position agent.Position
+		for restart, want := range []int{1, 0, 1} {
+			if restart == 2 {
+				startAndWait(t, program, program) // while no agent runs
+			}
+			src, reports := &agent.ProcessSource{PollOnly: pollOnly}, 0
+			ctx, cancel := context.WithCancel(t.Context())
+			for event, err := range src.Events(ctx, position) {
+				testenv.Check(t, err)
+				if event.Data == nil {
+					position = event.Position
+					cancel() // the running processes have been reported
+					continue
+				}
+				var e seen
+				testenv.Check(t, json.Unmarshal(event.Data, &e))
+				if ids[e.EventID] {
+					t.Errorf("event twice: %s", event.Data)
+				}
+				ids[e.EventID] = true
+				if e.Process.Name == program && e.Process.Action == "created" {
+					reports++
+				}
+			}
+			cancel()
+			if reports != want {
+				t.Errorf("poll only %t: agent %d reports %d processes, want %d", pollOnly, restart, reports, want)
+			}
+		}
+		program = copyProgram(t, "sh", "waiter")
+	}
 }
 
 // copyProgram copies a program into a new directory, so that no other process runs it.
@@ -201,6 +247,9 @@ func TestInvokedAs(t *testing.T) {
 	defer cancel()
 	for event, err := range (&agent.ProcessSource{}).Events(ctx, "") {
 		testenv.Check(t, err)
+		if event.Data == nil {
+			continue // a position
+		}
 		var e seen
 		testenv.Check(t, json.Unmarshal(event.Data, &e))
 		p := e.Process

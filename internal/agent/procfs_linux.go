@@ -3,6 +3,8 @@ package agent
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -54,13 +56,34 @@ type process struct {
 	startTicks uint64 // clock ticks since boot
 	startTime  time.Time
 	instance   string // with the pid, unique among all processes of this host ever
+	// readAt is when reading the process began, of CLOCK_MONOTONIC; 0 if it was not read.
+	readAt time.Duration
+}
+
+// fingerprint identifies the process and its program among those that had its pid since
+// the boot; "" if they are not known.
+func (p *process) fingerprint() string {
+	if p.readAt == 0 {
+		return ""
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", p.startTicks, p.info.Name))
+	return hex.EncodeToString(sum[:8])
+}
+
+// monotonicNow returns the time of CLOCK_MONOTONIC, 0 if the kernel does not tell it.
+func monotonicNow() time.Duration {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) != nil {
+		return 0
+	}
+	return time.Duration(t.Nano())
 }
 
 // read reads a process from /proc. Fields that cannot be read, because the process
 // has exited or belongs to another user, stay empty.
 func (f *procfs) read(pid int) (*process, error) {
 	procDir := f.root + "/" + strconv.Itoa(pid)
-	p := &process{info: processInfo{PID: pid, Action: "created"}}
+	p := &process{info: processInfo{PID: pid, Action: "created"}, readAt: monotonicNow()}
 	// These disappear first when a process exits.
 	args := argumentsOf(procDir)
 	p.info.Name, p.info.CommandLine = imageOf(procDir), commandline.Join(args)

@@ -1,8 +1,6 @@
 package agent
 
 import (
-	"bufio"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -16,17 +14,15 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
-
-	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/backoff"
 )
 
-// A ReplaySource is a source of recorded events: a file with a JSON array, a JSON value
-// a line, or concatenated JSON values. Files that end in .gz and .zst are
-// decompressed.
+// A ReplaySource is a source of recorded events: those of a file.
 type ReplaySource struct {
 	Path string
+	// ReadFile calls addEvent with each event of a file in order, and onSkipped for each that
+	// cannot be read. It ends with the first error of addEvent.
+	ReadFile func(path string, addEvent func(raw []byte) error, onSkipped func(error)) error
 	// Speed is the pace relative to the events' own times: 1 as they happened, 10
 	// ten times as fast, 0 as fast as possible.
 	Speed float64
@@ -39,7 +35,7 @@ type ReplaySource struct {
 type replayPosition struct {
 	File  string `json:"file"`  // hash of the first bytes, to recognise another file
 	Loop  int    `json:"loop"`  // 0 is the first
-	Event int    `json:"event"` // how many events of the loop have been read
+	Event int    `json:"event"` // how many events of the loop have been read or skipped
 }
 
 // replayHashedPrefixBytes is how much of a file replayPosition.File covers.
@@ -82,7 +78,10 @@ func (r *ReplaySource) Events(ctx context.Context, from Position) iter.Seq2[Even
 			n := at.Event
 			for e, err := range r.readOnce(ctx, at) {
 				n++
-				if !yield(e, err) || err != nil {
+				if !yield(e, err) {
+					return
+				}
+				if _, unreadable := errors.AsType[*UnreadableEventError](err); err != nil && !unreadable {
 					return
 				}
 			}
@@ -93,105 +92,40 @@ func (r *ReplaySource) Events(ctx context.Context, from Position) iter.Seq2[Even
 	}
 }
 
-// readOnce replays the file from a position to its end.
+// errReplayStopped: nobody wants further events.
+var errReplayStopped = errors.New("replay stopped")
+
+// readOnce replays the file from a position to its end. Events that cannot be read are
+// counted like the others, so that the ids of those after them stay when they are repaired.
 func (r *ReplaySource) readOnce(ctx context.Context, at replayPosition) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		fail := func(err error) { yield(Event{}, fmt.Errorf("replay %s: %w", r.Path, err)) }
-		f, err := os.Open(r.Path)
-		if err != nil {
-			fail(err)
-			return
-		}
-		defer f.Close()
-		src, done, err := decompress(r.Path, f)
-		if err != nil {
-			fail(err)
-			return
-		}
-		defer done()
 		clock := replayClock{speed: r.Speed}
-		n := 0
-		for raw, err := range jsonValues(src) {
-			if err != nil {
-				fail(err)
-				return
+		n, stopped := 0, false
+		skip := func(err error) {
+			n++
+			stopped = stopped || !yield(Event{}, &UnreadableEventError{fmt.Errorf("replay %s: event %d: %w", r.Path, n, err)})
+		}
+		err := r.ReadFile(r.Path, func(raw []byte) error {
+			switch {
+			case stopped:
+				return errReplayStopped
+			case !json.Valid(raw):
+				skip(errors.New("it is not valid JSON"))
+				return nil
 			}
 			if n++; n <= at.Event {
-				continue
+				return nil
 			}
 			raw = withStableID(raw, n, at.Loop)
 			position := replayPosition{File: at.File, Loop: at.Loop, Event: n}.encode()
-			if clock.wait(ctx, raw); ctx.Err() != nil || !yield(Event{raw, position}, nil) {
-				return
+			clock.wait(ctx, raw)
+			if stopped = ctx.Err() != nil || !yield(Event{raw, position}, nil); stopped {
+				return errReplayStopped
 			}
-		}
-	}
-}
-
-// decompress returns the decompressed content of a file, and what releases it.
-func decompress(path string, r io.Reader) (content io.Reader, release func(), err error) {
-	switch {
-	case strings.HasSuffix(path, ".gz"):
-		z, err := gzip.NewReader(bufio.NewReader(r))
-		return z, func() {}, err
-	case strings.HasSuffix(path, ".zst"):
-		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1))
-		if err != nil {
-			return nil, nil, err
-		}
-		return z, z.Close, nil
-	default:
-		return r, func() {}, nil
-	}
-}
-
-// jsonValues yields the values of a stream: the elements of its one array, or
-// its concatenated values.
-func jsonValues(r io.Reader) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		buf := bufio.NewReaderSize(r, 64<<10)
-		first, err := peekFirstNonSpace(buf)
-		if err != nil {
-			if !errors.Is(err, io.EOF) {
-				yield(nil, err)
-			}
-			return
-		}
-		dec := json.NewDecoder(buf)
-		if first == '[' {
-			dec.Token()
-		}
-		for n := 1; dec.More(); n++ {
-			var raw json.RawMessage
-			if err := dec.Decode(&raw); err != nil {
-				yield(nil, fmt.Errorf("event %d: %w: %w", n, err, picket.ErrInvalid))
-				return
-			}
-			if !yield(raw, nil) {
-				return
-			}
-		}
-		if first == '[' {
-			if _, err := dec.Token(); err != nil {
-				yield(nil, fmt.Errorf("the array ends early: %w: %w", err, picket.ErrInvalid))
-			}
-		}
-	}
-}
-
-// peekFirstNonSpace returns the first byte that is not white space or part of a byte
-// order mark, without consuming it.
-func peekFirstNonSpace(r *bufio.Reader) (byte, error) {
-	if b, _ := r.Peek(3); string(b) == "\ufeff" {
-		r.Discard(3)
-	}
-	for {
-		b, err := r.ReadByte()
-		if err != nil {
-			return 0, err
-		}
-		if b != ' ' && b != '\t' && b != '\r' && b != '\n' {
-			return b, r.UnreadByte()
+			return nil
+		}, skip)
+		if err != nil && !stopped {
+			yield(Event{}, fmt.Errorf("replay %s: %w", r.Path, err))
 		}
 	}
 }

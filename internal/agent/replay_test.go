@@ -16,8 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/agent"
+	"github.com/picket-edr/picket/internal/scan"
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
@@ -62,22 +62,42 @@ func TestReplayFormats(t *testing.T) {
 		"array.json.zst":  "[{\"event_id\": \"a\"},{\"event_id\":\"b\",\"c\":[2]}]",
 		"values.json":     "{\"event_id\": \"a\"}{\"event_id\":\"b\",\"c\":[2]}",
 	} {
-		got, err := replay(t, &agent.ReplaySource{Path: file(t, name, content)})
+		got, err := replay(t, &agent.ReplaySource{ReadFile: scan.ReadFile, Path: file(t, name, content)})
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
 			t.Errorf("%s: error %v, events (-want +got):\n%s", name, err, diff)
 		}
 	}
-	if got, err := replay(t, &agent.ReplaySource{Path: file(t, "empty.json", " \n"), Loops: 3}); len(got) != 0 || err != nil {
+	if got, err := replay(t, &agent.ReplaySource{ReadFile: scan.ReadFile, Path: file(t, "empty.json", " \n"), Loops: 3}); len(got) != 0 || err != nil {
 		t.Errorf("empty file: %q, %v", got, err)
 	}
-	for name, content := range map[string]string{"cut.json": `[{"a":1},`, "bad.ndjson": "{\"a\":1}\nno"} {
-		got, err := replay(t, &agent.ReplaySource{Path: file(t, name, content), Loops: -1})
-		if len(got) != 1 || !errors.Is(err, picket.ErrInvalid) {
-			t.Errorf("%s: %q, %v", name, got, err)
-		}
+	got, err := replay(t, &agent.ReplaySource{ReadFile: scan.ReadFile, Path: file(t, "cut.json", `[{"a":1},`), Loops: -1})
+	if _, unreadable := errors.AsType[*agent.UnreadableEventError](err); len(got) != 1 || err == nil || unreadable {
+		t.Errorf("cut file: %q, %v", got, err)
 	}
-	if _, err := replay(t, &agent.ReplaySource{Path: "no-such-file"}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := replay(t, &agent.ReplaySource{ReadFile: scan.ReadFile, Path: "no-such-file"}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error %v of a file that is not there", err)
+	}
+}
+
+// Events that cannot be read are skipped, and the others keep their ids when they are
+// repaired.
+func TestReplayUnreadable(t *testing.T) {
+	read := func(lines ...string) (events []string, unreadable int) {
+		r := &agent.ReplaySource{ReadFile: scan.ReadFile, Path: file(t, "x.ndjson", strings.Join(lines, "\n"))}
+		for e, err := range r.Events(t.Context(), "") {
+			if _, is := errors.AsType[*agent.UnreadableEventError](err); is {
+				unreadable++
+			} else {
+				testenv.Check(t, err)
+				events = append(events, string(e.Data))
+			}
+		}
+		return events, unreadable
+	}
+	repaired, none := read(`{"n":1}`, `{"n":2}`, `{"n":3}`, `{"n":4}`)
+	got, unreadable := read(`{"n":1}`, `BROKEN LINE`, `{"n":`, `{"n":4}`)
+	if diff := cmp.Diff([]string{repaired[0], repaired[3]}, got); diff != "" || unreadable != 2 || none != 0 {
+		t.Errorf("%d unreadable (-want +got):\n%s", unreadable, diff)
 	}
 }
 
@@ -85,9 +105,9 @@ func TestReplayFormats(t *testing.T) {
 // each time. The event is otherwise unchanged.
 func TestReplayIDs(t *testing.T) {
 	path := file(t, "x.ndjson", "{\"n\":1}\n{\"n\":1}\n")
-	first, err := replay(t, &agent.ReplaySource{Path: path})
+	first, err := replay(t, &agent.ReplaySource{ReadFile: scan.ReadFile, Path: path})
 	testenv.Check(t, err)
-	again, err := replay(t, &agent.ReplaySource{Path: path})
+	again, err := replay(t, &agent.ReplaySource{ReadFile: scan.ReadFile, Path: path})
 	testenv.Check(t, err)
 	if diff := cmp.Diff(first, again); diff != "" {
 		t.Errorf("another time, others (-first +again):\n%s", diff)
@@ -104,7 +124,7 @@ func TestReplayLoops(t *testing.T) {
 { }
 {"event_id":4688,"n":3}
 `)
-	got, err := replay(t, &agent.ReplaySource{Path: path, Loops: 3})
+	got, err := replay(t, &agent.ReplaySource{ReadFile: scan.ReadFile, Path: path, Loops: 3})
 	testenv.Check(t, err)
 	if len(got) != 12 {
 		t.Fatalf("%d events", len(got))
@@ -138,7 +158,7 @@ func TestReplayPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		var at []time.Duration
-		r := &agent.ReplaySource{Path: path, Speed: 2}
+		r := &agent.ReplaySource{ReadFile: scan.ReadFile, Path: path, Speed: 2}
 		for _, err := range r.Events(t.Context(), "") {
 			testenv.Check(t, err)
 			at = append(at, time.Since(start))
@@ -155,7 +175,7 @@ func TestReplayStops(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	n := 0
-	for range (&agent.ReplaySource{Path: path, Loops: -1}).Events(ctx, "") {
+	for range (&agent.ReplaySource{ReadFile: scan.ReadFile, Path: path, Loops: -1}).Events(ctx, "") {
 		if n++; n == 100 {
 			cancel()
 		}

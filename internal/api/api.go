@@ -5,7 +5,6 @@ package api
 import (
 	"context"
 	_ "embed"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -73,7 +72,7 @@ func (s *Server) Routes(mux *httpapi.Mux) {
 		mux.Handle(pattern, func(w http.ResponseWriter, r *http.Request) error {
 			who, err := auth.Identify(r, s.Tokens, s.Sessions)
 			if err == nil && !who.HasRole(role) {
-				err = fmt.Errorf("%s is not %s: %w", who, role, auth.ErrForbidden)
+				err = who.RequireRole(role)
 			}
 			if err == nil {
 				err = checkQuery(r, known[pattern])
@@ -92,6 +91,7 @@ func (s *Server) Routes(mux *httpapi.Mux) {
 	read("GET /api/v1/alerts", auth.RoleViewer, s.Reads.ServeList, s.alerts)
 	read("GET /api/v1/alerts/{id}", auth.RoleViewer, s.Reads.ServeList, s.alert)
 	handle("PATCH /api/v1/alerts/{id}", auth.RoleAnalyst, s.updateAlert)
+	handle("POST /api/v1/alerts/triage", auth.RoleAnalyst, s.updateAlerts)
 	read("GET /api/v1/matches", auth.RoleViewer, s.Reads.ServeList, s.matches)
 	read("GET /api/v1/events", auth.RoleViewer, s.Reads.ServeSearch, s.events)
 	read("GET /api/v1/events/{id}", auth.RoleViewer, s.Reads.ServeList, s.event)

@@ -13,6 +13,7 @@ import (
 	"github.com/picket-edr/picket/internal/servertest"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/testenv"
+	"github.com/picket-edr/picket/internal/triage"
 )
 
 type alertPage struct {
@@ -81,6 +82,53 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
+// Several alerts are changed alike. One that cannot be does not stop the others.
+func TestTriageSeveral(t *testing.T) {
+	r := servertest.New(t, servertest.Options{})
+	r.SaveAlerts(t, 3)
+	var ids []string
+	for _, a := range r.Alerts(t) {
+		ids = append(ids, a.ID)
+	}
+	post := func(who, body string) (int, string) {
+		w := r.Do(who, "POST", "/api/v1/alerts/triage", strings.NewReader(body))
+		return w.Code, w.Body.String()
+	}
+	quoted := fmt.Sprintf(`%q,%q`, ids[0], ids[1])
+	if code, body := post("analyst", `{"ids":[`+quoted+`,"none",`+quoted+`],"status":"resolved","assignee":"ann","note":"noise"}`); code != 200 ||
+		body != `{"failed":[{"id":"none","error":"update alert none: not found"}],"updated":2}` {
+		t.Errorf("%d %s", code, body)
+	}
+	for i, a := range r.Alerts(t) {
+		if changed := i < 2; changed != (a.Status == picket.StatusResolved && a.Assignee == "ann" && len(a.Notes) == 3) {
+			t.Errorf("alert %d: %+v", i, a)
+		}
+	}
+	log, err := r.Store.AuditEntries(t.Context(), store.AuditQuery{Limit: 10})
+	testenv.Check(t, err)
+	if len(log) != 2 || log[0].Object != ids[1] || log[1].Object != ids[0] || log[0].Detail != "status=resolved assignee=ann note" {
+		t.Errorf("audit: %+v", log)
+	}
+	many := strings.Repeat(`"x",`, triage.MaxAlertsPerUpdate) + `"x"`
+	for body, want := range map[string]int{
+		`{}`: 400, `{"ids":[],"note":"x"}`: 400, `{"ids":["x"]}`: 400, `{"ids":["x"],"status":"new"}`: 400, `{"ids":["x"],"note":"x","all":true}`: 400,
+		`{"ids":[` + many + `],"note":"x"}`: 400, `{"ids":["x"],"assignee":"stranger"}`: 409,
+	} {
+		if code, answer := post("analyst", body); code != want {
+			t.Errorf("%.50s: %d %s", body, code, answer)
+		}
+	}
+	if code, body := post("viewer", `{"ids":["x"],"note":"x"}`); code != 403 || body != `{"error":"this needs the role analyst, and api:viewer-token has the role viewer"}` {
+		t.Errorf("%d %s", code, body)
+	}
+	var page struct{ Alerts []picket.Alert }
+	for query, want := range map[string]int{"assignee=ann": 2, "assignee=": 1, "assignee=bob": 0, "since=2026-01-01": 3, "until=2026-01-01": 0, "since=90s": 1} {
+		if r.Get(t, "viewer", "/api/v1/alerts?"+query, &page); len(page.Alerts) != want {
+			t.Errorf("%s: %d alerts", query, len(page.Alerts))
+		}
+	}
+}
+
 func TestTriage(t *testing.T) {
 	r := servertest.New(t, servertest.Options{})
 	r.SaveAlerts(t, 1)
@@ -94,7 +142,7 @@ func TestTriage(t *testing.T) {
 	}
 	var a picket.Alert
 	r.Get(t, "viewer", path, &a)
-	if len(a.Notes) == 0 || a.Notes[0].Author != "analyst-token" || !a.Notes[0].Time.Equal(servertest.Now) || a.Status != picket.StatusInvestigating || a.Assignee != "ann" {
+	if len(a.Notes) == 0 || a.Notes[0].Author != "api:analyst-token" || !a.Notes[0].Time.Equal(servertest.Now) || a.Status != picket.StatusInvestigating || a.Assignee != "ann" {
 		t.Errorf("%+v", a)
 	}
 	if code, _ := patch(`{"assignee":""}`); code != 200 {

@@ -19,7 +19,7 @@ import (
 // events answers a page of events, or with count_by how many events there are.
 func (s *Server) events(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	q := queryParams{Values: r.URL.Query()}
-	eq := store.EventQuery{Since: q.timeParam("since"), Until: q.timeParam("until"), Limit: q.pageLimit(), Cursor: q.Get("cursor")}
+	eq := store.EventQuery{Since: q.timeParam("since", s.Now()), Until: q.timeParam("until", s.Now()), Limit: q.pageLimit(), Cursor: q.Get("cursor")}
 	fields, countBy := q.fieldNames("fields"), q.fieldNames("count_by")
 	if countBy != nil && (fields != nil || eq.Cursor != "") {
 		q.recordError("count_by", q.Get("count_by"), "alone: fields and cursor are of pages of events")

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/timetext"
 )
 
 // maxPageRows bounds the rows of a page.
@@ -128,44 +129,16 @@ func (q *queryParams) list(name string, allowed []string) []string {
 	return values
 }
 
-// unixPattern is a number of seconds as JSON writes numbers.
-var unixPattern = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
-
-// timeParam returns a parameter in RFC 3339 or Unix seconds.
-func (q *queryParams) timeParam(name string) time.Time {
+// timeParam returns a parameter that is a point in time.
+func (q *queryParams) timeParam(name string, now time.Time) time.Time {
 	if !q.Has(name) {
 		return time.Time{}
 	}
-	v := q.Get(name)
-	if t, ok := parseRFC3339(v); ok {
-		return t
+	t, err := timetext.ParseTime(q.Get(name), now.UTC())
+	if err != nil {
+		q.recordError(name, q.Get(name), timetext.TimeForms)
 	}
-	if n, err := strconv.ParseFloat(v, 64); err == nil && unixPattern.MatchString(v) && n >= 0 && n < 1e11 {
-		return time.UnixMicro(int64(n * 1e6)).UTC()
-	}
-	q.recordError(name, v, "a time as in 2006-01-02T15:04:05Z, or Unix seconds")
-	return time.Time{}
-}
-
-// rfc3339Pattern is the form of a time in RFC 3339; what it names need not exist.
-var rfc3339Pattern = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$`)
-
-// parseRFC3339 reads a time. It takes lower case and leap seconds, as RFC 3339 does and
-// time.Parse does not.
-func parseRFC3339(s string) (time.Time, bool) {
-	if !rfc3339Pattern.MatchString(s) {
-		return time.Time{}, false
-	}
-	s = strings.ToUpper(s)
-	leap := s[14:19] == "59:60"
-	if leap {
-		s = s[:17] + "59" + s[19:]
-	}
-	t, err := time.Parse(time.RFC3339Nano, s)
-	if leap {
-		t = t.Add(time.Second)
-	}
-	return t.UTC(), err == nil
+	return t
 }
 
 func (q *queryParams) recordError(name, value, want string) {

@@ -14,9 +14,9 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// EventOutcomes counts every event received by its outcome:
+// EventTotals counts every event received by its outcome:
 // Received = Stored + Duplicate + Rejected + Dead + Waiting.
-type EventOutcomes struct {
+type EventTotals struct {
 	Received  int64 `json:"received"`
 	Stored    int64 `json:"stored"`
 	Duplicate int64 `json:"duplicate"`
@@ -27,9 +27,9 @@ type EventOutcomes struct {
 	Waiting     int64 `json:"waiting"`  // in the queue, not yet stored
 }
 
-// NewEventOutcomes combines the counters of the queue and the store.
-func NewEventOutcomes(q queue.Stats, t store.Totals) EventOutcomes {
-	return EventOutcomes{
+// NewEventTotals combines the counters of the queue and the store.
+func NewEventTotals(q queue.Stats, t store.Totals) EventTotals {
+	return EventTotals{
 		Received: q.Accepted + q.Rejected, Stored: t.Stored, Duplicate: t.Duplicate, Conflicting: t.Conflicting, Rejected: q.Rejected, Dead: q.Failed,
 		Waiting: q.PendingEvents + q.LeasedEvents,
 	}
@@ -50,7 +50,7 @@ func (s *Server) stats(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 	}
 	on, off := s.Rules.List()
 	return httpapi.WriteJSON(w, http.StatusOK, map[string]any{
-		"flow":    NewEventOutcomes(q, t),
+		"flow":    NewEventTotals(q, t),
 		"events":  map[string]int64{"kept": t.Events, "raw_bytes": t.RawBytes, "disk_bytes": t.DiskBytes},
 		"matches": t.Matches,
 		"alerts":  map[string]any{"total": counts.Total, "by_status": counts.ByStatus, "open_by_level": counts.Open},

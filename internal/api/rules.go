@@ -69,7 +69,7 @@ func (s *Server) rule(w http.ResponseWriter, r *http.Request, _ auth.Identity) e
 // of the last seven days.
 func (s *Server) ruleCoverage(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	q := queryParams{Values: r.URL.Query()}
-	since := q.timeParam("since")
+	since := q.timeParam("since", s.Now())
 	if q.err != nil {
 		return q.err
 	}

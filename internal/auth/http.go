@@ -55,7 +55,7 @@ func Identify(r *http.Request, tokens *TokenVerifier, sessions *Sessions) (Ident
 	}
 	id, err := tokens.Authenticate(r.Context(), secret)
 	if err == nil && id.Kind != KindAPI {
-		err = fmt.Errorf("read: a token of kind %s may not: %w", id.Kind, ErrForbidden)
+		err = fmt.Errorf("a token of kind %s only sends events; this needs one of kind api: %w", id.Kind, ErrForbidden)
 	}
 	return id, err
 }

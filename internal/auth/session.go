@@ -128,7 +128,7 @@ func (s *Sessions) Check(ctx context.Context, secret, addr string) (Identity, er
 	if err := s.extendIfDue(ctx, ses, now); err != nil {
 		return Identity{}, err
 	}
-	return Identity{Kind: "user", Subject: u.Name, Role: u.Role}, nil
+	return Identity{Kind: KindUser, Subject: u.Name, Role: u.Role}, nil
 }
 
 // extendIfDue stores that a session is used, now and then.

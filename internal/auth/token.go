@@ -26,6 +26,12 @@ const (
 	KindAPI       = "api"       // reads and acts within its role
 )
 
+// Kinds of identity that have no token.
+const (
+	KindUser = "user" // a person, signed in at the console
+	KindCLI  = "cli"  // a user of the operating system, on the command line
+)
+
 // Roles of people and of API tokens. Each includes the permissions of those
 // before it.
 const (
@@ -48,7 +54,7 @@ var (
 
 // An Identity is an authenticated caller.
 type Identity struct {
-	Kind    string // KindAgent, KindCollector, KindAPI, or "user" for a person
+	Kind    string // KindAgent, KindCollector, KindAPI, KindUser or KindCLI
 	Subject string // agent id, collector's or program's name, user name
 	Role    string // of a person or an API token
 	TokenID string // of an agent's token
@@ -58,8 +64,25 @@ type Identity struct {
 // HasRole reports whether the identity has the role or a higher one.
 func (id Identity) HasRole(role string) bool { return roleRank[id.Role] >= roleRank[role] }
 
+// RequireRole returns ErrForbidden unless the identity has the role or a higher one.
+func (id Identity) RequireRole(role string) error {
+	if id.HasRole(role) {
+		return nil
+	}
+	return fmt.Errorf("this needs the role %s, and %s has the role %s: %w", role, id, id.Role, ErrForbidden)
+}
+
 // String returns the identity as it appears in logs and audit entries.
 func (id Identity) String() string { return id.Kind + ":" + id.Subject }
+
+// Author returns the identity as it signs notes: a person by name, a program or a command
+// with its kind, so that it cannot be mistaken for a person of that name.
+func (id Identity) Author() string {
+	if id.Kind == KindUser {
+		return id.Subject
+	}
+	return id.String()
+}
 
 // NewToken returns a token for the store and its secret: 40 hex digits, the format
 // of legacy tokens.
@@ -196,7 +219,7 @@ func (t *TokenVerifier) Authenticate(ctx context.Context, secret string) (Identi
 func (t *TokenVerifier) AuthenticateSender(ctx context.Context, secret string) (Identity, error) {
 	id, err := t.Authenticate(ctx, secret)
 	if err == nil && id.Kind != KindAgent && id.Kind != KindCollector {
-		err = fmt.Errorf("post telemetry: a token of kind %s may not: %w", id.Kind, ErrForbidden)
+		err = fmt.Errorf("a token of kind %s cannot send events; this needs one of kind agent or collector: %w", id.Kind, ErrForbidden)
 	}
 	return id, err
 }

@@ -43,11 +43,11 @@ type NodeOptions struct {
 
 // Intervals of a node: heartbeats as Celery sends them, and batches of task events.
 const (
-	heartbeatInterval   = 2 * time.Second
-	nameTTL             = 2 * heartbeatInterval
-	eventFlushInterval  = 300 * time.Millisecond
-	maxEventsPerMessage = 100
-	closeTimeout        = time.Second
+	heartbeatInterval       = 2 * time.Second
+	nameTTL                 = 2 * heartbeatInterval
+	eventFlushInterval      = 300 * time.Millisecond
+	maxTaskEventsPerPublish = 100
+	closeTimeout            = time.Second
 )
 
 // A Node is this process as a Celery worker. It is a celeryqueue.Observer.
@@ -211,7 +211,7 @@ func (n *Node) flush(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, redisurl.CommandTimeout)
 	defer cancel()
 	pipe := n.q.Client().Pipeline()
-	for part := range slices.Chunk(events, maxEventsPerMessage) {
+	for part := range slices.Chunk(events, maxTaskEventsPerPublish) {
 		pipe.Publish(ctx, n.set.Keys.EventChannel("task-multi"), celery.AppendEvents(nil, part))
 	}
 	pipe.Exec(ctx) // events are not retained: those of an outage are lost

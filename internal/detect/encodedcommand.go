@@ -76,8 +76,8 @@ func decodeCommand(word string) string {
 	return string(runes)
 }
 
-// DecodedSuffix ends the field of evidence that is the script of an encoded command.
-const DecodedSuffix = " (decoded)"
+// DecodedEvidenceSuffix ends the field of evidence that is the script of an encoded command.
+const DecodedEvidenceSuffix = " (decoded)"
 
 // withDecodedCommands adds the script of each encoded command in evidence after it.
 func withDecodedCommands(why []sigma.Evidence) []sigma.Evidence {
@@ -87,7 +87,7 @@ func withDecodedCommands(why []sigma.Evidence) []sigma.Evidence {
 			continue
 		}
 		more := make([]sigma.Evidence, 0, len(why)+1)
-		more = append(append(more, why[:i+1]...), sigma.Evidence{Field: why[i].Field + DecodedSuffix, Value: script})
+		more = append(append(more, why[:i+1]...), sigma.Evidence{Field: why[i].Field + DecodedEvidenceSuffix, Value: script})
 		why = append(more, why[i+1:]...)
 		i++
 	}

@@ -41,9 +41,9 @@ const eventsPerSelfCheck = 10_000
 func (e *Engine) SelfChecks() (made, failed int64) { return e.checked.Load(), e.mismatches.Load() }
 
 // selfCheck compares the rules that the index found with a full evaluation.
-func (e *Engine) selfCheck(ev *picket.Event, group *sigma.RuleGroup, fired []*sigma.Rule) {
+func (e *Engine) selfCheck(eventID string, group *sigma.RuleGroup, fields []sigma.Field, fired []*sigma.Rule) {
 	e.checked.Add(1)
-	want := group.MatchAll(ev.Fields, nil)
+	want := group.MatchAll(fields, nil)
 	if slices.Equal(want, fired) {
 		return
 	}
@@ -55,7 +55,7 @@ func (e *Engine) selfCheck(ev *picket.Event, group *sigma.RuleGroup, fired []*si
 		return ids
 	}
 	if e.onMismatch != nil {
-		e.onMismatch(Mismatch{EventID: ev.ID, Index: ids(fired), Expected: ids(want)})
+		e.onMismatch(Mismatch{EventID: eventID, Index: ids(fired), Expected: ids(want)})
 	}
 }
 
@@ -85,10 +85,40 @@ type Detector struct {
 	matcher *sigma.Matcher
 
 	rules          *sigma.RuleSet // of groups
-	groups         map[*normalize.Class]*sigma.RuleGroup
+	groups         map[*normalize.Class]ruleGroup
 	fired          []*sigma.Rule
 	events         int // events
 	fieldsPerEvent int // mean of the last batch, rounded up
+}
+
+// A ruleGroup is the rules for a class.
+type ruleGroup struct {
+	*sigma.RuleGroup
+	usesHost bool // a rule refers to normalize.HostField
+}
+
+// group returns the rules for a class.
+func (d *Detector) group(class *normalize.Class) ruleGroup {
+	g, ok := d.groups[class]
+	if !ok {
+		if len(d.groups) >= maxGroups {
+			clear(d.groups)
+		}
+		g.RuleGroup = d.rules.Group(class.Sources...)
+		g.usesHost = g.UsesField(normalize.HostField)
+		d.groups[class] = g
+	}
+	return g
+}
+
+// appendHost appends normalize.HostField to an event's fields, without any that the event
+// itself has under that name.
+func appendHost(fields []sigma.Field, host string) []sigma.Field {
+	isHost := func(f sigma.Field) bool { return f.Name == normalize.HostField }
+	if slices.ContainsFunc(fields, isHost) {
+		fields = slices.DeleteFunc(slices.Clone(fields), isHost)
+	}
+	return append(fields, sigma.Field{Name: normalize.HostField, Value: sigma.Value{Kind: sigma.String, Text: host}})
 }
 
 // Detect sets the Fields of the events, and the Time and Host of events without
@@ -98,7 +128,7 @@ type Detector struct {
 func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 	defer d.reader.DropReferences()
 	if rules := d.engine.Rules(); rules != d.rules {
-		d.rules, d.groups = rules, make(map[*normalize.Class]*sigma.RuleGroup)
+		d.rules, d.groups = rules, make(map[*normalize.Class]ruleGroup)
 	}
 	var matches []picket.Match
 	cost := 0 // of matches
@@ -107,7 +137,7 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 	fields := make([]sigma.Field, 0, min(len(events)*max(d.fieldsPerEvent, minFieldsPerEvent), maxPreallocatedFields))
 	for i := range events {
 		ev := &events[i]
-		doc, err := d.reader.Read(ev.Raw)
+		doc, err := d.reader.ReadOfType(ev.Raw, ev.Type)
 		if err != nil {
 			return nil, fmt.Errorf("read event %s: %w", ev.ID, err)
 		}
@@ -120,14 +150,13 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 		from := len(fields)
 		fields = doc.Fields(fields)
 		ev.Fields = fields[from:len(fields):len(fields)]
-		group, ok := d.groups[doc.Class]
-		if !ok {
-			group = d.rules.Group(doc.Class.Sources...)
-			d.groups[doc.Class] = group
+		group, seen := d.group(doc.Class), fields[from:]
+		if group.usesHost {
+			seen = appendHost(seen, ev.Host)
 		}
-		d.fired = d.matcher.Match(group, ev.Fields, d.fired[:0])
+		d.fired = d.matcher.Match(group.RuleGroup, seen, d.fired[:0])
 		if d.events++; d.events%eventsPerSelfCheck == 0 {
-			d.engine.selfCheck(ev, group, d.fired)
+			d.engine.selfCheck(ev.ID, group.RuleGroup, seen, d.fired)
 		}
 		namespace := ""
 		if len(d.fired) > 0 || doc.Alert != nil {
@@ -136,13 +165,13 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 		for _, rule := range d.fired {
 			m := newMatch(ev, namespace, rule.ID, rule.Title, rule.Level, rule.Tags, nil)
 			if m.CorrelationOnly = rule.CorrelationOnly(); !m.CorrelationOnly {
-				m.Why = shortenEvidence(withDecodedCommands(rule.Explain(ev.Fields)))
+				m.Why = shortenEvidence(withDecodedCommands(rule.Explain(seen)))
 			}
 			m.Observed = correlationFieldValues(ev, rule.CorrelationFields())
 			matches = append(matches, m)
 			cost += matchMemoryBytes(&m)
 		}
-		if v := doc.Alert; v != nil {
+		if v := doc.Alert; v != nil && !d.rules.IsDisabled(v.RuleID) {
 			matches = append(matches, newMatch(ev, namespace, v.RuleID, v.Title, v.Level, v.Tags, nil))
 		}
 		if i > 0 && cost > maxMatchesMemoryBytes {
@@ -155,6 +184,9 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 	}
 	return matches, nil
 }
+
+// maxGroups bounds the groups that a Detector keeps: senders can make up types.
+const maxGroups = 4096
 
 // Bounds of the estimated number of fields: of an event, and of a batch.
 const (

@@ -23,6 +23,7 @@ const (
 	chunkHeaderBytes  = 512
 	recordHeaderBytes = 24
 	recordMagic       = 0x00002a2a
+	chunkMagic        = "ElfChnk\x00"
 )
 
 // A Record is one event of the log.
@@ -33,7 +34,15 @@ type Record struct {
 }
 
 // A Reader reads the chunks of a log. It is not safe for concurrent use.
-type Reader struct{ r io.Reader }
+type Reader struct {
+	r               io.Reader
+	counted         int  // chunks, used or not, by the header
+	complete        int  // chunks, used or not, so far
+	endsInsideChunk bool // the last chunk was returned incomplete
+}
+
+// ErrTruncated: a log ends inside a chunk, or before the last one that its header counts.
+var ErrTruncated = errors.New("the event log is cut off")
 
 // NewReader reads the header of a log.
 func NewReader(r io.Reader) (*Reader, error) {
@@ -44,27 +53,38 @@ func NewReader(r io.Reader) (*Reader, error) {
 	if string(header[:8]) != "ElfFile\x00" {
 		return nil, errors.New("read evtx header: not an event log")
 	}
-	return &Reader{r}, nil
+	return &Reader{r: r, counted: int(binary.LittleEndian.Uint16(header[42:]))}, nil
 }
 
-// NextChunk returns the next chunk that was used, or io.EOF.
+// NextChunk returns the next chunk that was used, or io.EOF. Of a chunk that the log ends
+// in, it returns what there is, and then ErrTruncated. A log may have more chunks than its
+// header counts, if Windows did not close it.
 func (r *Reader) NextChunk() (Chunk, error) {
 	b := make([]byte, chunkBytes)
 	for {
-		if _, err := io.ReadFull(r.r, b); err == io.ErrUnexpectedEOF { // slack at the end of the file
-			return Chunk{}, io.EOF
-		} else if err != nil {
+		n, err := io.ReadFull(r.r, b)
+		clear(b[n:])
+		used := string(b[:len(chunkMagic)]) == chunkMagic // otherwise it was never used, or is overwritten
+		switch {
+		case err == nil:
+			r.complete++
+		case n == 0 && err != io.EOF, err != io.EOF && err != io.ErrUnexpectedEOF:
 			return Chunk{}, err
+		case used:
+			r.endsInsideChunk = true
+		case r.endsInsideChunk || r.complete < r.counted:
+			return Chunk{}, fmt.Errorf("%w: of %d chunks, %d are complete", ErrTruncated, max(r.counted, r.complete+1), r.complete)
+		default: // slack at the end of the file
+			return Chunk{}, io.EOF
 		}
-		if string(b[:8]) == "ElfChnk\x00" { // otherwise it was never used, or is overwritten
-			break
+		if used {
+			end := int(binary.LittleEndian.Uint32(b[48:]))
+			if end < chunkHeaderBytes || end > chunkBytes {
+				end = chunkBytes
+			}
+			return Chunk{b, min(end, n)}, nil
 		}
 	}
-	end := int(binary.LittleEndian.Uint32(b[48:]))
-	if end < chunkHeaderBytes || end > chunkBytes {
-		end = chunkBytes
-	}
-	return Chunk{b, end}, nil
 }
 
 // A Chunk is a part of a log: records, and the names and templates that they refer to. The

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -106,6 +107,80 @@ func readAll(t *testing.T, path string) (events []any) {
 	}
 }
 
+// A log that is cut off is read as far as it goes, and then reported. One with unused
+// chunks, with slack behind the last, or with more chunks than its header counts is not.
+func TestTruncated(t *testing.T) {
+	header := make([]byte, 4096)
+	copy(header, "ElfFile\x00")
+	binary.LittleEndian.PutUint16(header[42:], 2)
+	chunk := make([]byte, 64<<10)
+	copy(chunk, "ElfChnk\x00")
+	unused := make([]byte, 64<<10)
+	for _, c := range []struct {
+		name      string
+		log       [][]byte
+		chunks    int
+		truncated bool
+	}{
+		{"complete", [][]byte{header, chunk, chunk}, 2, false},
+		{"unused chunk", [][]byte{header, chunk, unused}, 1, false},
+		{"slack", [][]byte{header, chunk, chunk, unused[:1000]}, 2, false},
+		{"more chunks than counted", [][]byte{header, chunk, chunk, chunk}, 3, false},
+		{"header only", [][]byte{header}, 0, true},
+		{"between chunks", [][]byte{header, chunk}, 1, true},
+		{"inside a chunk", [][]byte{header, chunk, chunk[:60_000]}, 2, true},
+		{"inside the head of a chunk", [][]byte{header, chunk, chunk[:100]}, 2, true},
+		{"inside an unused chunk", [][]byte{header, chunk, unused[:1000]}, 1, true},
+		{"inside a chunk that is not counted", [][]byte{header, chunk, chunk, chunk[:60_000]}, 3, true},
+	} {
+		r, err := evtx.NewReader(bytes.NewReader(slices.Concat(c.log...)))
+		testenv.Check(t, err)
+		chunks := 0
+		for err == nil {
+			if _, err = r.NextChunk(); err == nil {
+				chunks++
+			}
+		}
+		if chunks != c.chunks || errors.Is(err, evtx.ErrTruncated) != c.truncated || !c.truncated && err != io.EOF {
+			t.Errorf("%s: %d chunks, %v", c.name, chunks, err)
+		}
+	}
+}
+
+// What can be read of a log that is cut inside a chunk are the records before.
+func TestTruncatedRecords(t *testing.T) {
+	logs, err := filepath.Glob(filepath.Join(testenv.ExternalDataDir(t), "regression/rules/windows/*/*/*/*.evtx"))
+	testenv.Check(t, err)
+	for _, name := range logs[:min(len(logs), 20)] {
+		data, err := os.ReadFile(name)
+		testenv.Check(t, err)
+		whole, all := countRecords(t, data)
+		cut, part := countRecords(t, data[:len(data)-5000])
+		if whole != io.EOF || !errors.Is(cut, evtx.ErrTruncated) || part == 0 || part > all {
+			t.Errorf("%s: %v, %d records; cut: %v, %d records", name, whole, all, cut, part)
+		}
+	}
+}
+
+// countRecords reads a log to its end, and returns the error there and the number of
+// records.
+func countRecords(t *testing.T, data []byte) (end error, records int) {
+	r, err := evtx.NewReader(bytes.NewReader(data))
+	testenv.Check(t, err)
+	var d evtx.Decoder
+	for {
+		c, err := r.NextChunk()
+		if err != nil {
+			return err, records
+		}
+		for _, err := range d.Records(c) {
+			if err == nil {
+				records++
+			}
+		}
+	}
+}
+
 // Whatever the bytes, reading ends, and does not panic.
 func FuzzReader(f *testing.F) {
 	head := make([]byte, 4096)
@@ -139,7 +214,7 @@ func readToEnd(t *testing.T, data []byte) {
 	var d evtx.Decoder
 	for {
 		c, err := r.NextChunk()
-		if err == io.EOF {
+		if err != nil {
 			return
 		}
 		for rec, err := range d.Records(c) {

@@ -59,10 +59,12 @@ func jsonDecodeError(err error) error {
 
 // memberNames returns the names in JSON of the fields of the struct that v points to.
 func memberNames(v any) []string {
-	t := reflect.TypeOf(v).Elem()
-	names := make([]string, t.NumField())
-	for i := range names {
-		names[i], _, _ = strings.Cut(t.Field(i).Tag.Get("json"), ",")
+	var names []string
+	for _, f := range reflect.VisibleFields(reflect.TypeOf(v).Elem()) {
+		if !f.Anonymous {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			names = append(names, name)
+		}
 	}
 	return names
 }

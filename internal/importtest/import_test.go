@@ -43,7 +43,7 @@ var layers = []layer{
 			"sigma", "sigma/ast", "sigma/casefold", "sigma/correlation", "sigma/lint", "sigma/pipeline", "sigma/regexpsize",
 			"sigma/internal/decimal", "sigma/internal/literalindex", "sigma/internal/parser", "sigma/internal/pattern",
 			"sigma/internal/regexprefilter", "sigma/internal/suggest", "sigma/internal/word", "sigma/internal/yamldoc",
-			"celery", "internal/jsonescape", "internal/commandline",
+			"celery", "internal/jsonescape", "internal/commandline", "internal/timetext",
 		},
 		beside: slices.Concat(
 			imports("celery", "internal/jsonescape"),
@@ -78,13 +78,14 @@ var layers = []layer{
 		name: "stages",
 		packages: []string{
 			"internal/detect", "internal/ruleset", "internal/correlate", "internal/worker", "internal/ingest", "internal/api",
-			"internal/notify", "internal/respond", "internal/agent", "internal/web", "internal/scan", "internal/audit",
+			"internal/notify", "internal/respond", "internal/agent", "internal/web", "internal/scan", "internal/scanreport", "internal/audit",
 			"internal/triage", "internal/legacy", "internal/rulecoverage",
 		},
 		beside: slices.Concat(
 			imports("internal/ruleset", "internal/detect"),
 			imports("internal/correlate", "internal/detect"),
 			imports("internal/scan", "internal/ruleset", "internal/detect"),
+			imports("internal/scanreport", "internal/scan", "internal/ruleset"),
 			imports("internal/triage", "internal/audit"),
 			imports("internal/rulecoverage", "internal/ruleset"),
 			imports("internal/api", "internal/ruleset", "internal/rulecoverage", "internal/triage"),

@@ -39,7 +39,7 @@ func TestDescribeToken(t *testing.T) {
 	for token, want := range map[string]string{
 		r.agent:     `200 {"kind":"agent","name":"PC1","host":""}`,
 		r.collector: `200 {"kind":"collector","name":"col","host":""}`,
-		r.api:       `403 {"error":"post telemetry: a token of kind api may not"}`,
+		r.api:       `403 {"error":"a token of kind api cannot send events; this needs one of kind agent or collector"}`,
 		"wrong":     `401 {"error":"not authenticated"}`,
 	} {
 		w := r.do(http.MethodGet, "/api/v1/token", nil, "Authorization", "Token "+token)

@@ -131,7 +131,7 @@ func TestTelemetryErrors(t *testing.T) {
 		{"empty token", "POST", native, append([]string{"Authorization", "Token"}, json...), 401, `{"detail":"Invalid token header. No credentials provided."}`, "Www-Authenticate: Token"},
 		{"two tokens", "POST", native, append([]string{"Authorization", "Token a b"}, json...), 401, `{"detail":"Invalid token header. Token string should not contain spaces."}`, "Www-Authenticate: Token"},
 		{"other scheme", "POST", native, append([]string{"Authorization", "Digest x"}, json...), 401, `{"detail":"Authentication credentials were not provided."}`, "Www-Authenticate: Token"},
-		{"API token", "POST", native, append([]string{"Authorization", "Token " + r.api}, json...), 403, `{"detail":"post telemetry: a token of kind api may not"}`, ""},
+		{"API token", "POST", native, append([]string{"Authorization", "Token " + r.api}, json...), 403, `{"detail":"a token of kind api cannot send events; this needs one of kind agent or collector"}`, ""},
 		{"Bearer", "POST", native, append([]string{"Authorization", "Bearer " + r.agent}, json...), 201, "", ""},
 		{"get", "GET", "", token, 405, `{"detail":"Method \"GET\" not allowed."}`, "Allow: POST, OPTIONS"},
 		{"delete", "DELETE", "", token, 405, `{"detail":"Method \"DELETE\" not allowed."}`, "Allow: POST, OPTIONS"},

@@ -114,7 +114,7 @@ func (d *Dashboard) alert(w http.ResponseWriter, r *http.Request, _ auth.Identit
 	}
 	notes := []orderedObject{}
 	for _, n := range a.Notes {
-		notes = append(notes, orderedObject{{"timestamp", isoUTCWithoutZone(n.Time)}, {"analyst", n.Author}, {"text", n.Text}})
+		notes = append(notes, orderedObject{{"timestamp", isoUTCWithoutZone(n.Time)}, {"analyst", strings.TrimPrefix(n.Author, auth.KindAPI+":")}, {"text", n.Text}})
 	}
 	var assigned any
 	if a.Assignee != "" {

@@ -8,18 +8,18 @@ import (
 	"github.com/picket-edr/picket/internal/httpapi"
 )
 
-// EmptyCommandPolls answers the polls of legacy agents, which ask for commands every few
+// NoCommandsHandler answers the polls of legacy agents, which ask for commands every few
 // seconds. There never are any.
-type EmptyCommandPolls struct{ Tokens *auth.TokenVerifier }
+type NoCommandsHandler struct{ Tokens *auth.TokenVerifier }
 
 // Routes adds the paths of the polls to mux.
-func (c *EmptyCommandPolls) Routes(mux *httpapi.Mux) {
+func (c *NoCommandsHandler) Routes(mux *httpapi.Mux) {
 	mux.Handle("GET /api/v1/commands/poll/{$}", c.answerNoCommand, WriteDetailError)
 	mux.Handle("POST /api/v1/commands/result/{id}/{$}", c.answerNoSuchCommand, WriteDetailError)
 }
 
 // answerNoCommand answers that no command is waiting.
-func (c *EmptyCommandPolls) answerNoCommand(w http.ResponseWriter, r *http.Request) error {
+func (c *NoCommandsHandler) answerNoCommand(w http.ResponseWriter, r *http.Request) error {
 	from, err := c.Tokens.AuthenticateSender(r.Context(), auth.TokenSecret(r))
 	if err != nil {
 		return err
@@ -36,7 +36,7 @@ func (c *EmptyCommandPolls) answerNoCommand(w http.ResponseWriter, r *http.Reque
 }
 
 // answerNoSuchCommand answers that there is no such command.
-func (c *EmptyCommandPolls) answerNoSuchCommand(w http.ResponseWriter, r *http.Request) error {
+func (c *NoCommandsHandler) answerNoSuchCommand(w http.ResponseWriter, r *http.Request) error {
 	if _, err := c.Tokens.AuthenticateSender(r.Context(), auth.TokenSecret(r)); err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func TestXML(t *testing.T) {
 		"bare.xml": strings.NewReplacer("<Events>", "", "</Events>", "", `<?xml version="1.0" encoding="UTF-8"?>`, "").Replace(export),
 	} {
 		var got []string
-		err := scan.ReadFile(file(t, name, []byte(text)), func(raw []byte) error {
+		err := scan.ReadFiles(t.Context(), []string{file(t, name, []byte(text))}, new(scan.Progress), func(_ string, raw []byte) error {
 			var v any
 			if err := json.Unmarshal(raw, &v); err != nil {
 				return err
@@ -74,8 +74,10 @@ func TestMalformedXML(t *testing.T) {
 		"deep":  "<Event>" + strings.Repeat("<a>", 100_000),
 		"other": `<?xml version="1.0" encoding="UTF-16"?><Event/>`,
 	} {
-		if err := scan.ReadFile(file(t, "a.xml", []byte(text)), func([]byte) error { return nil }, func(error) {}); err == nil {
-			t.Errorf("%s is no error", name)
+		var problems []error
+		err := scan.ReadFiles(t.Context(), []string{file(t, "a.xml", []byte(text))}, new(scan.Progress), func(string, []byte) error { return nil }, func(err error) { problems = append(problems, err) })
+		if err != nil || len(problems) != 1 {
+			t.Errorf("%s: %v, problems %v", name, err, problems)
 		}
 	}
 }
@@ -114,5 +116,18 @@ func TestEVTX(t *testing.T) {
 	}
 	if diff := cmp.Diff(matches(texts), matches(logs)); diff != "" {
 		t.Errorf("(-JSON +log)\n%s", diff)
+	}
+}
+
+// An event log of which chunks are missing is a problem.
+func TestTruncatedEVTX(t *testing.T) {
+	header := make([]byte, 4096)
+	copy(header, "ElfFile\x00")
+	header[42] = 1 // chunk
+	var problems []string
+	err := scan.Files(t.Context(), engine(t), []string{file(t, "cut.evtx", header)}, new(scan.Progress),
+		func(scan.LocatedMatch) error { return nil }, func(err error) { problems = append(problems, err.Error()) })
+	if err != nil || len(problems) != 1 || !strings.HasSuffix(problems[0], "cut.evtx: the event log is cut off: of 1 chunks, 0 are complete") {
+		t.Errorf("%v, problems %q", err, problems)
 	}
 }

@@ -105,7 +105,7 @@ func New(t testing.TB, o Options) *Server {
 	srv.Ingest.Routes(srv.Mux)
 	(&api.Server{Reads: reads, Store: s, Queue: q, Rules: rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: clock}).Routes(srv.Mux)
 	(&legacy.Dashboard{Reads: reads, Store: s, Rules: rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: clock}).Routes(srv.Mux)
-	(&legacy.EmptyCommandPolls{Tokens: tokens}).Routes(srv.Mux)
+	(&legacy.NoCommandsHandler{Tokens: tokens}).Routes(srv.Mux)
 	(&web.Console{Reads: reads, Store: s, Queue: q, Rules: rules, Triage: decisions, Audit: recorder, Sessions: sessions, Now: clock, Version: "test",
 		Dropped: func() (int64, int64) { return srv.LegacyQueue.DroppedEvents(), srv.Ingest.AgentDroppedEvents() }}).Routes(srv.Mux)
 	srv.Mux.Handle("/{$}", srv.Ingest.Root, ingest.WriteElastic)

@@ -34,6 +34,7 @@ type AlertQuery struct {
 	RuleID       string
 	AgentID      string
 	Host         string
+	Assignee     *string   // "": nobody; nil: all
 	Text         string    // part of the title, rule id, host or agent id, in any case
 	Since, Until time.Time // of LastSeen
 	Limit        int       // 0: 100

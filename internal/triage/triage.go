@@ -26,6 +26,9 @@ const (
 	MaxAssigneeChars = 256
 )
 
+// MaxAlertsPerUpdate is how many alerts UpdateAlerts changes at once.
+const MaxAlertsPerUpdate = 1000
+
 // Alerts updates alerts.
 type Alerts interface {
 	UpdateAlert(ctx context.Context, id string, u store.AlertUpdate) (picket.Alert, error)
@@ -47,8 +50,8 @@ type Rules interface {
 	SetEnabled(ctx context.Context, id string, on bool) error
 }
 
-// A Service carries out decisions. All fields are needed. It is safe for
-// concurrent use.
+// A Service carries out decisions. All fields are needed but those of decisions that
+// are not asked for. It is safe for concurrent use.
 type Service struct {
 	Alerts      Alerts
 	Users       Users
@@ -62,17 +65,10 @@ type Service struct {
 // status, a note or assignee past its bound, and an update that changes
 // nothing are picket.ErrInvalid.
 func (s *Service) UpdateAlert(ctx context.Context, who auth.Identity, id string, u store.AlertUpdate) (picket.Alert, error) {
-	switch {
-	case u.Status != nil && !u.Status.Valid():
-		return picket.Alert{}, fmt.Errorf("status %q is none of open, investigating, resolved, false_positive: %w", *u.Status, picket.ErrInvalid)
-	case u.Status == nil && u.Assignee == nil && u.Note == "":
-		return picket.Alert{}, fmt.Errorf("nothing to change; give status, assignee or note: %w", picket.ErrInvalid)
-	case utf8.RuneCountInString(u.Note) > MaxNoteChars:
-		return picket.Alert{}, fmt.Errorf("note or assignee is too long: a note has at most %d characters: %w", MaxNoteChars, picket.ErrInvalid)
-	case u.Assignee != nil && utf8.RuneCountInString(*u.Assignee) > MaxAssigneeChars:
-		return picket.Alert{}, fmt.Errorf("note or assignee is too long: an assignee has at most %d characters: %w", MaxAssigneeChars, picket.ErrInvalid)
+	if err := checkUpdate(u); err != nil {
+		return picket.Alert{}, err
 	}
-	u.Author, u.At = who.Subject, s.Now().UTC()
+	u.Author, u.At = who.Author(), s.Now().UTC()
 	a, err := s.Alerts.UpdateAlert(ctx, id, u)
 	if err != nil {
 		return a, err
@@ -89,6 +85,56 @@ func (s *Service) UpdateAlert(ctx context.Context, who auth.Identity, id string,
 	}
 	s.Audit.Record(ctx, who, "alert.update", id, strings.Join(detail, " "))
 	return a, nil
+}
+
+// checkUpdate returns picket.ErrInvalid for an update that no alert can take.
+func checkUpdate(u store.AlertUpdate) error {
+	switch {
+	case u.Status != nil && !u.Status.Valid():
+		return fmt.Errorf("status %q is none of open, investigating, resolved, false_positive: %w", *u.Status, picket.ErrInvalid)
+	case u.Status == nil && u.Assignee == nil && u.Note == "":
+		return fmt.Errorf("nothing to change; give status, assignee or note: %w", picket.ErrInvalid)
+	case utf8.RuneCountInString(u.Note) > MaxNoteChars:
+		return fmt.Errorf("the note is too long: it may have %d characters: %w", MaxNoteChars, picket.ErrInvalid)
+	case u.Assignee != nil && utf8.RuneCountInString(*u.Assignee) > MaxAssigneeChars:
+		return fmt.Errorf("the assignee is too long: the name may have %d characters: %w", MaxAssigneeChars, picket.ErrInvalid)
+	}
+	return nil
+}
+
+// An AlertFailure is an alert that could not be updated.
+type AlertFailure struct {
+	ID  string
+	Err error
+}
+
+// UpdateAlerts is UpdateAlert for up to MaxAlertsPerUpdate alerts, each once. It returns
+// how many it has updated, and those that it could not. An alert that is not there, or
+// that is in conflict with the update, does not stop the others. err is picket.ErrInvalid,
+// and nothing has changed then, or the error of a store that failed, and the rest has not.
+func (s *Service) UpdateAlerts(ctx context.Context, who auth.Identity, ids []string, u store.AlertUpdate) (updated int, failed []AlertFailure, err error) {
+	if len(ids) == 0 || len(ids) > MaxAlertsPerUpdate {
+		return 0, nil, fmt.Errorf("%d alerts are named: it must be 1 to %d: %w", len(ids), MaxAlertsPerUpdate, picket.ErrInvalid)
+	}
+	if err := checkUpdate(u); err != nil {
+		return 0, nil, err
+	}
+	seen := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		switch _, err := s.UpdateAlert(ctx, who, id, u); {
+		case err == nil:
+			updated++
+		case errors.Is(err, picket.ErrNotFound) || errors.Is(err, picket.ErrConflict):
+			failed = append(failed, AlertFailure{id, err})
+		default:
+			return updated, failed, fmt.Errorf("update %d alerts: stopped after %d: %w", len(ids), updated+len(failed), err)
+		}
+	}
+	return updated, failed, nil
 }
 
 // CheckAssignee is picket.ErrConflict if name is not a user who can sign in. The legacy API,

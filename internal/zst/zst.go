@@ -17,7 +17,7 @@ import (
 const windowBytes = 1 << 20
 
 var speedEncoder = sync.OnceValue(func() *zstd.Encoder { return newEncoder(zstd.SpeedFastest) })
-var sizeEncoder = sync.OnceValue(func() *zstd.Encoder { return newEncoder(zstd.SpeedDefault) })
+var highRatioEncoder = sync.OnceValue(func() *zstd.Encoder { return newEncoder(zstd.SpeedDefault) })
 
 func newEncoder(level zstd.EncoderLevel) *zstd.Encoder {
 	e, err := zstd.NewWriter(nil,
@@ -35,7 +35,7 @@ func newEncoder(level zstd.EncoderLevel) *zstd.Encoder {
 func CompressForSpeed(dst, src []byte) []byte { return speedEncoder().EncodeAll(src, dst) }
 
 // CompressForSize appends src, compressed for size, to dst.
-func CompressForSize(dst, src []byte) []byte { return sizeEncoder().EncodeAll(src, dst) }
+func CompressForSize(dst, src []byte) []byte { return highRatioEncoder().EncodeAll(src, dst) }
 
 var streamEncoders = sync.Pool{New: func() any {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),

@@ -8,6 +8,7 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"iter"
 	"maps"
@@ -32,6 +33,8 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
+var eventsFile = flag.String("events", "", "write the events of the day to this file, for picket scan and picket rules profile")
+
 // dayStart is when the simulated day begins.
 var dayStart = time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)
 
@@ -44,6 +47,10 @@ func TestDay(t *testing.T) {
 	}
 	d.addFileEvents()
 	d.addLogLines()
+	slices.SortStableFunc(d.events, func(a, b picket.Event) int { return a.Time.Compare(b.Time) })
+	if *eventsFile != "" {
+		testenv.Check(t, d.writeEvents(*eventsFile))
+	}
 	report := d.detect()
 	report.print(t)
 	medium := 0
@@ -258,7 +265,7 @@ func (d *day) run(r jobRun) {
 			break
 		}
 		// A shell may have forked between the two.
-		if e.pid != cmd.Process.Pid && (pids[e.pid] || pids[e.parent] || bytes.Contains(e.raw, []byte(d.root))) {
+		if e.pid != cmd.Process.Pid && e.pid != os.Getpid() && (pids[e.pid] || pids[e.parent] || bytes.Contains(e.raw, []byte(d.root))) {
 			pids[e.pid] = e.action != "terminated"
 			kept = append(kept, e)
 		}
@@ -357,6 +364,16 @@ func (d *day) addLogLines() {
 	}
 }
 
+// writeEvents writes the events to a file, one a line.
+func (d *day) writeEvents(file string) error {
+	var b bytes.Buffer
+	for _, ev := range d.events {
+		b.Write(ev.Raw)
+		b.WriteByte('\n')
+	}
+	return os.WriteFile(file, b.Bytes(), 0o644)
+}
+
 // A firedRule is what a rule did on a day.
 type firedRule struct {
 	level   sigma.Level
@@ -379,7 +396,6 @@ func (d *day) detect() dayReport {
 	t := d.t
 	set, err := ruleset.Load([]ruleset.Source{{Name: "builtin", FS: rules.FS}}, nil)
 	testenv.Check(t, err)
-	slices.SortStableFunc(d.events, func(a, b picket.Event) int { return a.Time.Compare(b.Time) })
 	if len(d.events) < 1000 {
 		t.Fatalf("%d events: this is no day", len(d.events))
 	}

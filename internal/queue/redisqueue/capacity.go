@@ -39,11 +39,11 @@ func (q *Queue) checkCapacity(ctx context.Context, bytes int64) error {
 		}
 		return nil
 	}
-	return q.usage.Reserve(func() (usage, error) { return q.readUsage(ctx) }, full, func(*usage) {})
+	return q.usage.Reserve(func() (usage, error) { return q.readMemoryUsage(ctx) }, full, func(*usage) {})
 }
 
-// readUsage reads the usage from the servers.
-func (q *Queue) readUsage(ctx context.Context) (usage, error) {
+// readMemoryUsage reads the usage from the servers.
+func (q *Queue) readMemoryUsage(ctx context.Context) (usage, error) {
 	// Not canceled with the caller: others wait for the result too.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisurl.CommandTimeout)
 	defer cancel()

@@ -26,7 +26,7 @@ type commitMarker struct {
 	path string // the queue's
 }
 
-const commitMarkerBytes = 28
+const lastCommitFileBytes = 28
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -47,7 +47,7 @@ func (m *commitMarker) close() error {
 
 // write records a committed state. Errors are ignored: the commit has succeeded.
 func (m *commitMarker) write(st *counters) {
-	var b [commitMarkerBytes]byte
+	var b [lastCommitFileBytes]byte
 	binary.LittleEndian.PutUint64(b[0:], uint64(st.File))
 	binary.LittleEndian.PutUint64(b[8:], uint64(st.Seq))
 	binary.LittleEndian.PutUint64(b[16:], uint64(st.Accepted))
@@ -57,8 +57,8 @@ func (m *commitMarker) write(st *counters) {
 
 // read returns the recorded state. ok is false if there is none, or it is damaged itself.
 func (m *commitMarker) read() (last counters, ok bool, err error) {
-	var b [commitMarkerBytes]byte
-	if n, err := m.f.ReadAt(b[:], 0); n < commitMarkerBytes {
+	var b [lastCommitFileBytes]byte
+	if n, err := m.f.ReadAt(b[:], 0); n < lastCommitFileBytes {
 		if errors.Is(err, io.EOF) {
 			err = nil
 		}

@@ -49,6 +49,13 @@ func (s *Store) listAlerts(ctx context.Context, q store.AlertQuery) (store.Alert
 	f = addEqual(f, "rule_id", q.RuleID)
 	f = addEqual(f, "agent_id", q.AgentID)
 	f = addEqual(f, "host", q.Host)
+	switch {
+	case q.Assignee == nil:
+	case *q.Assignee == "":
+		f = append(f, bsonElem("assignee", bson.D{bsonElem("$exists", false)}))
+	default:
+		f = addEqual(f, "assignee", *q.Assignee)
+	}
 	if q.Text != "" {
 		f = append(f, bsonElem("fold", bson.Regex{Pattern: quoteText(q.Text)}))
 	}

@@ -77,6 +77,9 @@ func alertsQuery(q store.AlertQuery, limit int) (text string, args []any, err er
 	where.addEqual("rule_id", q.RuleID)
 	where.addEqual("agent_id", q.AgentID)
 	where.addEqual("host", q.Host)
+	if q.Assignee != nil {
+		where.add("assignee = ?", *q.Assignee)
+	}
 	if q.Text != "" {
 		where.add("instr(folded, ?) > 0", casefold.String(q.Text))
 	}

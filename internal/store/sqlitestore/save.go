@@ -56,7 +56,7 @@ func (p *saveOp) dependOn(other *saveOp) {
 	p.dependsOn = append(p.dependsOn, other)
 }
 
-func (p *saveOp) results() []store.SaveResult {
+func (p *saveOp) batchResults() []store.SaveResult {
 	out := make([]store.SaveResult, len(p.batches))
 	for i := range p.batches {
 		b := &p.batches[i]
@@ -80,7 +80,7 @@ func (s *Store) Save(ctx context.Context, batches ...store.Batch) ([]store.SaveR
 		}
 		s.backlog.add(p.blocks, s.options.BlockEvents)
 		s.backlog.waitWhileTooLarge(ctx, s.quit)
-		return p.results(), nil
+		return p.batchResults(), nil
 	}
 }
 

@@ -207,6 +207,11 @@ func saveTwelveAlerts(t testing.TB, s store.Store) []picket.Alert {
 
 func testAlertQueries(t *testing.T, s store.Store) {
 	all := saveTwelveAlerts(t, s)
+	ann, bob, nobody := "ann", "bob", ""
+	for i, assignee := range map[int]*string{1: &ann, 5: &ann, 6: &bob, 7: &bob} {
+		all[i] = updateAlert(t, s, all[i].ID, store.AlertUpdate{Assignee: assignee, At: startTime})
+	}
+	all[7] = updateAlert(t, s, all[7].ID, store.AlertUpdate{Assignee: &nobody, At: startTime})
 	for _, c := range []struct {
 		name string
 		q    store.AlertQuery
@@ -226,6 +231,10 @@ func testAlertQueries(t *testing.T, s store.Store) {
 		{"rule", store.AlertQuery{RuleID: "rule-1"}, func(a picket.Alert) bool { return a.RuleID == "rule-1" }},
 		{"agent", store.AlertQuery{AgentID: "agent-1"}, func(a picket.Alert) bool { return a.AgentID == "agent-1" }},
 		{"host", store.AlertQuery{Host: "host-0"}, func(a picket.Alert) bool { return a.Host == "host-0" }},
+		{"assignee", store.AlertQuery{Assignee: &ann}, func(a picket.Alert) bool { return a.Assignee == "ann" }},
+		{"no assignee", store.AlertQuery{Assignee: &nobody}, func(a picket.Alert) bool { return a.Assignee == "" }},
+		{"assignee and status", store.AlertQuery{Assignee: &ann, Status: []picket.AlertStatus{picket.StatusOpen}},
+			func(a picket.Alert) bool { return a.Assignee == "ann" && a.Status == picket.StatusOpen }},
 		{"both", store.AlertQuery{Host: "host-0", AgentID: "agent-2"}, func(a picket.Alert) bool { return a.Host == "host-0" && a.AgentID == "agent-2" }},
 		{"title", store.AlertQuery{Text: "üBEL 7"}, func(a picket.Alert) bool { return a.Title == "Übel 7" }},
 		{"text of the rule", store.AlertQuery{Text: "ULE-2"}, func(a picket.Alert) bool { return a.RuleID == "rule-2" }},

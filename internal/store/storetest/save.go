@@ -198,7 +198,7 @@ func testTotals(t *testing.T, s store.Store) {
 	checkEqual(t, "totals", got, store.Totals{Stored: 10, Duplicate: 4, Matches: 2, Events: 10, RawBytes: raw})
 }
 
-func testActivity(t *testing.T, s store.Store) {
+func testMinuteCounts(t *testing.T, s store.Store) {
 	evs := plainEvents(t, 0, 180) // three minutes
 	for i := range evs {
 		if i%3 == 0 {

@@ -99,7 +99,7 @@ func RunEvents(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Identity/NoSender", testNoSender},
 		{"Identity/Conflicts", testConflicts},
 		{"Totals", testTotals},
-		{"Activity", testActivity},
+		{"Activity", testMinuteCounts},
 		{"Activity/ManyTypes", testManyTypes},
 		{"Prune/Age", testPruneAge},
 		{"Prune/Bytes", testPruneBytes},
