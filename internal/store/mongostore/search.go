@@ -121,9 +121,6 @@ func (f *eventSearch) addIfSelected(d *eventDoc) error {
 	if f.query.OnlyFields != nil {
 		ev.Fields = store.AppendSelectedFields(nil, ev.Fields, f.query.OnlyFields)
 	}
-	if f.query.NoRaw {
-		ev.Raw = nil
-	}
 	if !f.budget.Take(store.EventSize(&ev)) {
 		f.full = true
 		return nil
