@@ -48,6 +48,7 @@
 //	internal/evtx                Windows event logs as JSON
 //	internal/backoff             delays between retries
 //	internal/groupcommit         concurrent operations share one commit
+//	internal/filelock            locks a file for one process
 //	.                            Event, Batch and its encoding, Match, Alert, kinds of errors
 //
 //	internal/flatjson            one JSON object as flat leaves, without allocation
