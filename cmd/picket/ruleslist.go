@@ -39,6 +39,9 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 		if err != nil {
 			return err
 		}
+		for _, p := range in.set.Problems {
+			fprintfPrintable(cmd.ErrOrStderr(), "picket: rule not loaded: %s\n", p)
+		}
 		tw := newTable(cmd.OutOrStdout())
 		for _, r := range append(in.set.Enabled, ruleset.SenderRules(in.disabled)...) {
 			state := "on"

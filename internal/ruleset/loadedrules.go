@@ -33,6 +33,8 @@ type Problem struct {
 	Hint    string `json:"hint,omitempty"`
 	// Pack is the pack of the file, see RuleInfo.
 	Pack string `json:"pack,omitempty"`
+	// RunsEarlierVersion: the file's last version without problems runs instead.
+	RunsEarlierVersion bool `json:"runs_earlier_version,omitempty"`
 }
 
 // String returns the problem in one line, in the format of compilers.
@@ -44,10 +46,26 @@ func (p Problem) String() string {
 			s = fmt.Sprintf("%s:%d", s, p.Column)
 		}
 	}
+	s += ": " + p.Reason
 	if p.Hint != "" {
-		return fmt.Sprintf("%s: %s (%s)", s, p.Reason, p.Hint)
+		s += fmt.Sprintf(" (%s)", p.Hint)
 	}
-	return s + ": " + p.Reason
+	if p.RunsEarlierVersion {
+		s += "; its last version without problems keeps running"
+	}
+	return s
+}
+
+// FilesInEarlierVersion returns how many rule files run in an earlier version, because
+// the present one has problems.
+func (set *LoadedRules) FilesInEarlierVersion() int {
+	files := make(map[string]bool)
+	for _, p := range set.Problems {
+		if p.RunsEarlierVersion {
+			files[p.File] = true
+		}
+	}
+	return len(files)
 }
 
 // A RuleInfo describes a rule, correlation or filter for people.
