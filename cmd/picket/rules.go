@@ -12,7 +12,7 @@ import (
 
 func newRules() *cobra.Command {
 	return newGroup("rules", "List, check, test, install, enable, disable and convert rules", newRulesList(), newRulesLint(), newRulesProfile(), newRulesTest(),
-		newRulesRetro(), newRulesAdd(), newRulesRemove(), newRulesEnable("enable"), newRulesEnable("disable"), newRulesExcept(), newRulesShow(), newRulesCoverage(), newRulesConvert())
+		newRulesExplain(), newRulesRetro(), newRulesAdd(), newRulesRemove(), newRulesEnable("enable"), newRulesEnable("disable"), newRulesExcept(), newRulesShow(), newRulesCoverage(), newRulesConvert())
 }
 
 func argsOrBuiltin(args []string) []string {

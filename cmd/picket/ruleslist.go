@@ -39,8 +39,12 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 		if err != nil {
 			return err
 		}
+		isEmpty := func(p ruleset.Problem) bool { return p.EmptySource }
+		if i := slices.IndexFunc(in.set.Problems, isEmpty); i >= 0 && len(in.set.Enabled) == 0 {
+			return fmt.Errorf("read rules: %s", in.set.Problems[i])
+		}
 		for _, p := range in.set.Problems {
-			fprintfPrintable(cmd.ErrOrStderr(), "picket: rule not loaded: %s\n", p)
+			fprintfPrintable(cmd.ErrOrStderr(), "picket: warning: %s\n", p)
 		}
 		tw := newTable(cmd.OutOrStdout())
 		for _, r := range append(in.set.Enabled, ruleset.SenderRules(in.disabled)...) {

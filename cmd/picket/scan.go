@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,7 +118,7 @@ func loadRules(names []string, pipelines ...string) (ruleset.LoadedRules, error)
 		return ruleset.LoadedRules{}, err
 	}
 	set, err := ruleset.Load(sources, nil)
-	if err == nil && set.Rules.Len() == 0 && len(set.Problems) == 0 {
+	if err == nil && set.Rules.Len() == 0 && !slices.ContainsFunc(set.Problems, func(p ruleset.Problem) bool { return !p.EmptySource }) {
 		err = fmt.Errorf("read rules: there are none in %s", strings.Join(names, ", "))
 	}
 	if err != nil && !errors.Is(err, ruleset.ErrPipeline) {

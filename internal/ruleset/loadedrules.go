@@ -35,6 +35,8 @@ type Problem struct {
 	Pack string `json:"pack,omitempty"`
 	// RunsEarlierVersion: the file's last version without problems runs instead.
 	RunsEarlierVersion bool `json:"runs_earlier_version,omitempty"`
+	// EmptySource is whether the file is a whole source of rules that has none.
+	EmptySource bool `json:"-"`
 }
 
 // String returns the problem in one line, in the format of compilers.
@@ -100,7 +102,9 @@ func Load(sources []Source, disabled map[string]bool) (LoadedRules, error) {
 	if err != nil {
 		return LoadedRules{}, err
 	}
-	return compileFiles(all, disabled, time.Now())
+	set, err := compileFiles(all, disabled, time.Now())
+	set.Problems = append(set.Problems, emptySourceProblems(sources, all)...)
+	return set, err
 }
 
 // compileFiles parses and compiles files.

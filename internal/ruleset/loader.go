@@ -35,6 +35,8 @@ type Loader struct {
 type ruleSource interface {
 	// read returns the files and the ids of disabled rules.
 	read() (files []ruleFile, disabledIDs map[string]bool, err error)
+	// sources are where the files are; nil: elsewhere.
+	sources() []Source
 	// fingerprint identifies the state of the files; it changes if they do.
 	fingerprint() string
 	// setDisabled disables or enables a rule persistently.
@@ -44,7 +46,7 @@ type ruleSource interface {
 // NewLoader returns a loader of the rules of sources. disabledFile lists the ids of
 // disabled rules.
 func NewLoader(sources []Source, disabledFile string, log *slog.Logger) (*Loader, error) {
-	return newLoader(&fileSource{sources: sources, disabledFile: disabledFile}, log)
+	return newLoader(&fileSource{places: sources, disabledFile: disabledFile}, log)
 }
 
 func newLoader(source ruleSource, log *slog.Logger) (*Loader, error) {
@@ -79,6 +81,7 @@ func (l *Loader) Load() error {
 	if err != nil {
 		return err
 	}
+	set.Problems = append(set.Problems, emptySourceProblems(l.source.sources(), files)...)
 	for _, note := range set.Warnings {
 		l.log.Warn("pipeline warning", "warning", note)
 	}

@@ -79,6 +79,9 @@ func TestRules(sources []Source) ([]TestResult, error) {
 			results = append(results, testRule(f, name, byName[name], pipe)...)
 		}
 	}
+	for _, p := range emptySourceProblems(sources, all) {
+		results = append(results, TestResult{p.File, "", p.Reason})
+	}
 	return results, nil
 }
 
