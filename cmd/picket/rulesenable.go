@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/normalize"
+	"github.com/picket-edr/picket/internal/printable"
 	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/sigma/ast"
@@ -149,7 +150,7 @@ func withRuleHint(verb, name string, in loadedServerRules, err error) error {
 	near := make(map[string]bool)
 	for _, r := range in.set.Enabled {
 		if len(name) > 2 && strings.Contains(strings.ToLower(r.Title+"\n"+r.File), strings.ToLower(name)) {
-			near[fmt.Sprintf("%q", toPrintable(r.Title))] = true
+			near[fmt.Sprintf("%q", printable.Text(r.Title))] = true
 		}
 	}
 	if len(near) > 0 {

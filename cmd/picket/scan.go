@@ -45,6 +45,7 @@ without duplicates.`,
 	pipelines := addPipelineFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, one match per line")
 	why := cmd.Flags().Bool("why", false, "with --json, also print the values that a rule matched on")
+	trim := addTrimFlag(cmd)
 	var f reportFlags
 	f.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -69,7 +70,11 @@ without duplicates.`,
 		var p scan.Progress
 		bar := startProgressBar(cmd.ErrOrStderr(), &p)
 		start, bad := time.Now(), 0
-		err = scan.Files(cmd.Context(), detect.NewEngine(set.Rules, nil), args, &p,
+		engine := detect.NewEngine(set.Rules, nil)
+		if *trim {
+			engine.TrimWindowsValues()
+		}
+		err = scan.Files(cmd.Context(), engine, args, &p,
 			func(m scan.LocatedMatch) error {
 				m, selected, err := report.Add(m)
 				if err != nil || !selected || f.format != "" {
@@ -109,6 +114,11 @@ without duplicates.`,
 	}
 	cmd.AddCommand(newScanMetrics())
 	return cmd
+}
+
+// addTrimFlag adds --trim.
+func addTrimFlag(cmd *cobra.Command) *bool {
+	return cmd.Flags().Bool("trim", false, "ignore blanks at the end of the values of Windows events")
 }
 
 // loadRules loads the rules of --rules with the pipelines of --pipeline.

@@ -38,6 +38,7 @@ type serveFlags struct {
 	redisDurability                   string
 	rules                             []string
 	pipelines                         *[]string
+	trim                              *bool
 	workers                           int
 	eager, insecure, watchHost        bool
 	tlsCert, tlsKey, pprof            string
@@ -84,6 +85,7 @@ by kill -9.`,
 	fl.StringVar(&f.store, "store", "sqlite", storeUsage)
 	fl.StringVar(&f.cache, "cache", "memory", cacheUsage)
 	f.pipelines = addPipelineFlag(cmd)
+	f.trim = addTrimFlag(cmd)
 	fl.StringArrayVar(&f.rules, "rules", []string{"builtin"}, "rules to run: builtin, the `PATH` of a directory, file or .zip (repeatable), or store, for those that another server publishes")
 	fl.IntVar(&f.workers, "workers", runtime.GOMAXPROCS(0), "number `N` of workers in this process; 0: intake and console only")
 	fl.BoolVar(&f.eager, "eager", false, "detect and store before answering")
@@ -209,6 +211,14 @@ func serve(cmd *cobra.Command, f serveFlags) (err error) {
 	if err := makeDataDir(f.data); err != nil {
 		return err
 	}
+	lock, err := dataDir(f.data).lockForServer()
+	if errors.Is(err, errServerRuns) {
+		return withHint(err, "each server needs a --data of its own; picket worker and the other commands share one")
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
 	s := &server{cmd: cmd, f: f, log: log, start: time.Now(), metrics: newMetrics()}
 	defer func() { err = errors.Join(err, s.close()) }()
 	if err := s.openParts(); err != nil {

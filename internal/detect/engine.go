@@ -22,6 +22,8 @@ type Engine struct {
 	rules      atomic.Pointer[sigma.RuleSet]
 	onMismatch func(Mismatch)
 
+	trimsWindowsValues bool
+
 	checked, mismatches atomic.Int64
 }
 
@@ -72,6 +74,10 @@ func (e *Engine) ReplaceRules(rules *sigma.RuleSet) { e.rules.Store(rules) }
 
 // Rules returns the current rules.
 func (e *Engine) Rules() *sigma.RuleSet { return e.rules.Load() }
+
+// TrimWindowsValues makes detectors ignore blanks at the end of the values of Windows
+// events. Call it before NewDetector.
+func (e *Engine) TrimWindowsValues() { e.trimsWindowsValues = true }
 
 // NewDetector returns a new detector, which is for one goroutine.
 func (e *Engine) NewDetector() *Detector {
@@ -149,6 +155,9 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 		}
 		from := len(fields)
 		fields = doc.Fields(fields)
+		if d.engine.trimsWindowsValues && doc.Class.OS == "windows" {
+			trimBlanks(fields[from:])
+		}
 		ev.Fields = fields[from:len(fields):len(fields)]
 		group, seen := d.group(doc.Class), fields[from:]
 		if group.usesHost {
@@ -183,6 +192,13 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 		d.fieldsPerEvent = len(fields)/len(events)*9/8 + 1
 	}
 	return matches, nil
+}
+
+// trimBlanks cuts blanks at the end of values.
+func trimBlanks(fields []sigma.Field) {
+	for i := range fields {
+		fields[i].Value.Text = strings.TrimRight(fields[i].Value.Text, " ")
+	}
 }
 
 // maxGroups bounds the groups that a Detector keeps: senders can make up types.
