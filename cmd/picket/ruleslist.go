@@ -39,11 +39,11 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 		if err != nil {
 			return err
 		}
-		empty := slices.DeleteFunc(slices.Clone(in.set.Problems), func(p ruleset.Problem) bool { return !p.EmptySource })
-		if len(empty) > 0 && len(in.set.Enabled) == 0 {
-			return fmt.Errorf("read rules: %s", empty[0])
+		isEmpty := func(p ruleset.Problem) bool { return p.EmptySource }
+		if i := slices.IndexFunc(in.set.Problems, isEmpty); i >= 0 && len(in.set.Enabled) == 0 {
+			return fmt.Errorf("read rules: %s", in.set.Problems[i])
 		}
-		for _, p := range empty {
+		for _, p := range in.set.Problems {
 			fprintfPrintable(cmd.ErrOrStderr(), "picket: warning: %s\n", p)
 		}
 		tw := newTable(cmd.OutOrStdout())

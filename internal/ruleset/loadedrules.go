@@ -33,6 +33,8 @@ type Problem struct {
 	Hint    string `json:"hint,omitempty"`
 	// Pack is the pack of the file, see RuleInfo.
 	Pack string `json:"pack,omitempty"`
+	// RunsEarlierVersion: the file's last version without problems runs instead.
+	RunsEarlierVersion bool `json:"runs_earlier_version,omitempty"`
 	// EmptySource is whether the file is a whole source of rules that has none.
 	EmptySource bool `json:"-"`
 }
@@ -46,10 +48,26 @@ func (p Problem) String() string {
 			s = fmt.Sprintf("%s:%d", s, p.Column)
 		}
 	}
+	s += ": " + p.Reason
 	if p.Hint != "" {
-		return fmt.Sprintf("%s: %s (%s)", s, p.Reason, p.Hint)
+		s += fmt.Sprintf(" (%s)", p.Hint)
 	}
-	return s + ": " + p.Reason
+	if p.RunsEarlierVersion {
+		s += "; its last version without problems keeps running"
+	}
+	return s
+}
+
+// FilesInEarlierVersion returns how many rule files run in an earlier version, because
+// the present one has problems.
+func (set *LoadedRules) FilesInEarlierVersion() int {
+	files := make(map[string]bool)
+	for _, p := range set.Problems {
+		if p.RunsEarlierVersion {
+			files[p.File] = true
+		}
+	}
+	return len(files)
 }
 
 // A RuleInfo describes a rule, correlation or filter for people.
