@@ -10,7 +10,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/detect"
-	"github.com/picket-edr/picket/internal/scanreport"
+	"github.com/picket-edr/picket/internal/printable"
 	"github.com/picket-edr/picket/internal/store"
 )
 
@@ -76,7 +76,7 @@ func (p *eventLinePrinter) print(ev *picket.Event, view *store.EventView) error 
 			continue
 		}
 		if script := detect.DecodedCommand(f.Value.Text); script != "" {
-			fprintfPrintable(p.w, "%*sdecoded: %s\n", before, "", truncate(toPrintable(script), width-len("decoded: ")))
+			fprintfPrintable(p.w, "%*sdecoded: %s\n", before, "", truncate(printable.Text(script), width-len("decoded: ")))
 		}
 	}
 	return nil // the writer keeps its error for flush
@@ -155,11 +155,11 @@ func (p *rowPrinter) print(values []store.FieldValue) error {
 	}
 	cells := make([]string, len(values))
 	for i, v := range values {
-		cells[i] = toPrintable(v.Text)
+		cells[i] = printable.Text(v.Text)
 	}
 	if p.csv != nil {
 		for i := range cells {
-			cells[i] = scanreport.NotFormula(cells[i])
+			cells[i] = printable.SpreadsheetCell(cells[i])
 		}
 		return p.csv.Write(cells)
 	}
@@ -181,7 +181,7 @@ func (p *rowPrinter) begin() error {
 	p.begun = true
 	header := make([]string, len(p.names))
 	for i, name := range p.names {
-		header[i] = toPrintable(name)
+		header[i] = printable.Text(name)
 	}
 	if p.csv != nil {
 		return p.csv.Write(header)

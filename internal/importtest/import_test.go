@@ -43,7 +43,7 @@ var layers = []layer{
 			"sigma", "sigma/ast", "sigma/casefold", "sigma/correlation", "sigma/lint", "sigma/pipeline", "sigma/regexpsize",
 			"sigma/internal/decimal", "sigma/internal/literalindex", "sigma/internal/parser", "sigma/internal/pattern",
 			"sigma/internal/regexprefilter", "sigma/internal/suggest", "sigma/internal/word", "sigma/internal/yamldoc",
-			"celery", "internal/jsonescape", "internal/commandline", "internal/timetext",
+			"celery", "internal/jsonescape", "internal/commandline", "internal/printable", "internal/timetext",
 		},
 		beside: slices.Concat(
 			imports("celery", "internal/jsonescape"),
