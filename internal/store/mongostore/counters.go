@@ -35,6 +35,7 @@ type counterDoc struct {
 	Raw         int64            `bson:"raw,omitempty"`         // bytes of all events stored
 	Deleted     int64            `bson:"deleted,omitempty"`     // events
 	DeletedRaw  int64            `bson:"deleted_raw,omitempty"` // bytes of the events deleted
+	Newest      int64            `bson:"newest,omitempty"`      // greatest seq of an event
 	Alerts      map[string]int64 `bson:"alerts,omitempty"`      // by alertCountKey
 
 	// Of a minute.
@@ -97,6 +98,8 @@ type counterChanges struct {
 	slot string
 	add  map[string]map[string]int64 // by _id and field
 	rule map[string]string           // of the counters of rules, by _id
+
+	newest int64 // greatest seq of an event that is stored; 0: none
 }
 
 func newCounterChanges() *counterChanges {
@@ -141,6 +144,9 @@ func (c *counterChanges) writes(s *Store) []write {
 			fields = append(fields, bsonElem(field, c.add[id][field]))
 		}
 		update := bson.D{bsonElem("$inc", fields)}
+		if c.newest > 0 && id == totalsPrefix+c.slot {
+			update = append(update, bsonElem("$max", bson.D{bsonElem("newest", c.newest)}))
+		}
 		if rule, ok := c.rule[id]; ok {
 			update = append(update, bsonElem("$setOnInsert", bson.D{bsonElem("rule", rule)}))
 		}
@@ -164,6 +170,7 @@ func (s *Store) readTotals(ctx context.Context) (counterDoc, error) {
 		sum.Raw += d.Raw
 		sum.Deleted += d.Deleted
 		sum.DeletedRaw += d.DeletedRaw
+		sum.Newest = max(sum.Newest, d.Newest)
 		addCounts(sum.Alerts, d.Alerts)
 	}
 	return sum, nil

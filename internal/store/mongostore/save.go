@@ -60,6 +60,7 @@ type saving struct {
 	keys    [][]string             // of the events of each batch
 	isSaved map[string]bool        // ids of batches that were saved before
 	stored  map[string]storedEvent // by key, once the events are inserted
+	newest  int64                  // the greatest seq of them
 	// readMatches: matches of new events may be stored, because an event that was deleted
 	// is stored again. That is rare, so it is found out when an insert fails.
 	readMatches bool
@@ -225,6 +226,7 @@ func (v *saving) insertEvents(ctx context.Context) error {
 		}
 		b := &v.batches[i]
 		seq := s.seq.next(len(b.Events))
+		v.newest = seq + int64(len(b.Events))*sequenceStep
 		for k := range b.Events {
 			key := v.keys[i][k]
 			if _, ok := stored[key]; ok {
@@ -343,7 +345,7 @@ func (v *saving) plan(t *txn, effects []*batchEffects, unlisted map[store.HostKe
 	for i := range opened {
 		v.out[i].Opened = alertsOf(opened[i])
 	}
-	v.listed = t.activity
+	v.listed, t.counters.newest = t.activity, v.newest
 }
 
 // countEvents adds the events of a batch to the counters and hosts. unlisted are the hosts

@@ -32,7 +32,6 @@ const searchPageSize = 500
 
 func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error) {
 	f := eventSearch{query: q, limit: cmp.Or(max(q.Limit, 0), defaultLimit), before: math.MaxInt64}
-	newest := time.Now().UnixMicro() * sequenceStep
 	f.budget = store.NewPageBudget(f.limit)
 	f.view.ContextChecker = store.NewContextChecker(ctx)
 	f.lo, f.hi = store.TimeRangeMicros(q.Since, q.Until)
@@ -41,7 +40,11 @@ func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.Eve
 		if err != nil {
 			return store.EventPage{}, err
 		}
-		f.before, newest = p.A, p.A
+		f.before = p.A
+	}
+	newest, err := s.newestSeq(ctx, f.before)
+	if err != nil {
+		return store.EventPage{}, err
 	}
 	f.setSlice(newest, firstSlice)
 	for !f.full {
@@ -76,12 +79,22 @@ type eventSearch struct {
 	view   store.EventView
 }
 
+// newestSeq returns the greatest seq of the events that are stored, or before if that is
+// not the end of the list.
+func (s *Store) newestSeq(ctx context.Context, before int64) (int64, error) {
+	if before < math.MaxInt64 {
+		return before, nil
+	}
+	totals, err := s.readTotals(ctx)
+	return totals.Newest, err
+}
+
 // A search reads slices of the time in which events were stored, the newest first and each
 // sliceGrowth times as long as the one before. So it reads little more than it needs also
 // where the server sorts all that a filter selects.
 const (
-	firstSlice  = time.Second
-	sliceGrowth = 30
+	firstSlice  = 100 * time.Millisecond
+	sliceGrowth = 10
 	longSlice   = 12 * time.Hour // a longer one is all the rest
 )
 
