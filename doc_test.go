@@ -264,6 +264,19 @@ func TestDocFormats(t *testing.T) {
 	}
 }
 
+// docs/sigma.md lists the categories and services that events of known formats have.
+func TestDocLogSources(t *testing.T) {
+	_, page, _ := strings.Cut(read(t, "docs/sigma.md"), "## Logsources")
+	page, _, _ = strings.Cut(page, "\n## ")
+	for _, s := range normalize.KnownSources() {
+		for _, name := range []string{s.Category, s.Service} {
+			if name != "" && !strings.Contains(page, "`"+name+"`") {
+				t.Errorf("docs/sigma.md does not list %s, as in %s", name, s.LogSource)
+			}
+		}
+	}
+}
+
 // The cases that docs/sigma.md names exist.
 func TestDocCases(t *testing.T) {
 	known := make(map[string]bool)

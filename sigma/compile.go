@@ -33,6 +33,9 @@ type RuleSet struct {
 	interned     *sharedTables
 	correlations []*correlation.Rule
 
+	logSourceParts map[string]bool // that rules name
+	disabled       map[string]bool // Options.Disabled
+
 	mu      sync.RWMutex
 	groups  map[string]*RuleGroup // by sources; nil if no rule applies
 	byRules map[string]*RuleGroup // by the rules in it
@@ -62,7 +65,7 @@ func Compile(c ast.Collection, o Options) (*RuleSet, []*ast.DocumentError) {
 		byKey:        make(map[string]int32),
 		regexes:      make(map[string]*regexprefilter.Regex),
 	}
-	rs := &RuleSet{interned: comp.sharedTables}
+	rs := &RuleSet{interned: comp.sharedTables, disabled: o.Disabled}
 	filters := comp.lowerFilters(c)
 	for _, r := range c.Rules {
 		if o.Disabled[r.ID] {
@@ -76,6 +79,7 @@ func Compile(c ast.Collection, o Options) (*RuleSet, []*ast.DocumentError) {
 		e = comp.applyFilters(e, r, filters)
 		rs.rules = append(rs.rules, &Rule{Rule: *r, program: &ruleProgram{expr: e, interned: comp.sharedTables}})
 	}
+	rs.logSourceParts = logSourcePartsOf(rs.rules)
 	comp.optimizeRules(rs.rules)
 	rs.compileCorrelations(comp, c.Correlations)
 	return rs, comp.errs
@@ -111,6 +115,9 @@ func (rs *RuleSet) compileCorrelations(c *compiler, all []*ast.Correlation) {
 	rs.correlations = set.Rules
 	c.errs = append(c.errs, errs...)
 }
+
+// IsDisabled reports whether Options.Disabled has an id, of a rule or not.
+func (rs *RuleSet) IsDisabled(id string) bool { return rs.disabled[id] }
 
 // Rules returns the rules in the order of the collection. The caller must not
 // change the slice.

@@ -1,6 +1,7 @@
 package sigma
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -78,5 +79,20 @@ func TestFieldRefOfManyValues(t *testing.T) {
 		if got := len(m.Match(g, fields(tt.n, tt.same), nil)); got != tt.want {
 			t.Errorf("%d values, the same at %d: %d matches", tt.n, tt.same, got)
 		}
+	}
+}
+
+// Logsources that no rule names, of which senders may make up many, share one group.
+func TestGroupsOfUnnamedLogSources(t *testing.T) {
+	c, err := Parse("a.yml", []byte("title: x\nlogsource: {product: P}\ndetection: {s: {F: a}, condition: s}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rs, _ := Compile(c, Options{})
+	for i := range 1000 {
+		rs.Group(LogSource{Product: "p", Category: strconv.Itoa(i), Service: strconv.Itoa(i)})
+	}
+	if len(rs.groups) != 1 {
+		t.Errorf("%d groups", len(rs.groups))
 	}
 }

@@ -34,6 +34,15 @@ func (g *RuleGroup) Rules() []*Rule {
 	return out
 }
 
+// UsesField reports whether a rule of the group refers to a field of that name.
+func (g *RuleGroup) UsesField(name string) bool {
+	if g == nil {
+		return false
+	}
+	_, uses := g.fields.find(name)
+	return uses
+}
+
 // maxCachedGroups bounds the cache of groups, in case events have ever new sources.
 const maxCachedGroups = 4096
 
@@ -46,8 +55,10 @@ func (rs *RuleSet) Group(sources ...LogSource) *RuleGroup {
 	key := buf[:0]
 	for _, s := range sources {
 		for _, part := range [...]string{s.Product, s.Category, s.Service} {
-			for i := range len(part) {
-				key = append(key, casefold.LowerASCII(part[i]))
+			start := len(key)
+			key = appendLowerASCII(key, part)
+			if !rs.logSourceParts[string(key[start:])] {
+				key = key[:start] // no rule covers it, whatever it is: senders may make up many
 			}
 			key = append(key, 0)
 		}
@@ -69,6 +80,27 @@ func (rs *RuleSet) Group(sources ...LogSource) *RuleGroup {
 	g = rs.internGroup(rs.rulesFor(sources))
 	rs.groups[string(key)] = g
 	return g
+}
+
+func appendLowerASCII(dst []byte, s string) []byte {
+	for i := range len(s) {
+		dst = append(dst, casefold.LowerASCII(s[i]))
+	}
+	return dst
+}
+
+// logSourcePartsOf returns the products, categories and services that rules name, in
+// lower case.
+func logSourcePartsOf(rules []*Rule) map[string]bool {
+	named := make(map[string]bool)
+	for _, r := range rules {
+		for _, part := range [...]string{r.LogSource.Product, r.LogSource.Category, r.LogSource.Service} {
+			if part != "" {
+				named[string(appendLowerASCII(nil, part))] = true
+			}
+		}
+	}
+	return named
 }
 
 func (rs *RuleSet) rulesFor(sources []LogSource) []int32 {

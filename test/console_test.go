@@ -244,6 +244,24 @@ func TestConsole(t *testing.T) {
 	shot("alert")
 	run("triage", chromedp.SetValue("select[name=status]", "resolved"), chromedp.SendKeys("textarea", "Cleaned."), chromedp.Click("aside form button"), chromedp.WaitVisible(".note"))
 	wants("triaged alert", "resolved", "Cleaned.")
+	run("its rule", chromedp.Click("dl.facts a[href^='/console/rules/']"), chromedp.WaitVisible("pre.whole"))
+	wants("rule", "detection:", "enabled", "1 alert, 0 not closed, with 1 match", "windows process_creation", "Newest alerts")
+	shot("rule")
+
+	// Several alerts at once: those checked by mouse and key, and those that a filter selects.
+	run("check two", chromedp.Navigate(s.url+"/console/alerts"), chromedp.Click("td.check input"), chromedp.KeyEvent("j"), chromedp.KeyEvent("j"), chromedp.KeyEvent("x"),
+		chromedp.WaitVisible(".bulk"))
+	wants("bulk bar", "Change selected (2)")
+	shot("bulk")
+	run("change two", chromedp.SetValue("select[name=set_assignee]", "admin"), chromedp.SendKeys("input[name=note]", "Looking into it."), chromedp.Click("button[value=selected]"),
+		chromedp.WaitVisible("td a[href$='assignee=admin']"), chromedp.Click("td a[href$='assignee=admin']"), chromedp.WaitNotPresent("tbody tr:nth-child(3)"))
+	wants("assigned alerts", "admin")
+	run("all that match", chromedp.SetValue("select[name=set_status]", "false_positive"), chromedp.Click("button[value=matching]"), chromedp.WaitVisible("main .buttons"))
+	wants("confirmation", "Change 2 alerts?", "false positive")
+	shot("confirm")
+	run("confirm", chromedp.Click("main .buttons button"), chromedp.WaitVisible(".empty"))
+	run("changed", chromedp.Navigate(s.url+"/console/alerts?status=false_positive&since=1d"), chromedp.WaitVisible("tbody tr:nth-child(2)"))
+	shot("filtered")
 
 	// Events are escaped: certutil's command line contains a script.
 	run("search by key", chromedp.Navigate(s.url+"/console/events"), chromedp.WaitVisible("input[name=q]"), chromedp.KeyEvent("/"), chromedp.WaitVisible("input[name=q]:focus"))
@@ -252,6 +270,9 @@ func TestConsole(t *testing.T) {
 	run("event", chromedp.Click("a.row"), chromedp.WaitVisible("pre"))
 	wants("event", "CommandLine", "Certutil")
 	shot("event")
+	run("a time range", chromedp.Navigate(s.url+"/console/events?since=2h"), chromedp.WaitVisible("td.line"))
+	shot("events")
+	run("none before", chromedp.SetValue("input[name=until]", "2020-01-01"), chromedp.Click("form.filters button"), chromedp.WaitVisible(".empty"))
 	run("a wrong query", chromedp.Navigate(s.url+"/console/events?q=%28a"), chromedp.WaitVisible(".problem"))
 
 	run("hosts", chromedp.Navigate(s.url+"/console/hosts"), chromedp.WaitVisible(".dot.on"))
@@ -259,6 +280,12 @@ func TestConsole(t *testing.T) {
 	run("rules", chromedp.Navigate(s.url+"/console/rules?q=t1490"), chromedp.WaitVisible("table.list"), chromedp.Click("table form button"), chromedp.WaitVisible("tr.off"))
 	run("rules again", chromedp.Navigate(s.url+"/console/rules?q=t1490"), chromedp.WaitVisible("tr.off"))
 	shot("rules")
+
+	run("one rule", chromedp.Click("a.row"), chromedp.WaitVisible("dl.facts"))
+	wants("rule", "disabled", "none")
+	run("enable it", chromedp.Click("aside form button"), chromedp.WaitVisible("aside button.danger"))
+	run("no such page", chromedp.Navigate(s.url+"/console/nope"), chromedp.WaitVisible("main .card"))
+	wants("no such page", "404 Not Found", "there is no page /console/nope")
 
 	// The rejected event is a dead letter, which can be deleted.
 	run("queue", chromedp.Navigate(s.url+"/console/queue"), chromedp.WaitVisible("table.flow"))

@@ -71,13 +71,19 @@ func newAuditVerify() *cobra.Command {
 		Use: "verify", Short: "Check that no entry of the audit log was changed or deleted", Args: cobra.NoArgs,
 		Long: `Checks the chain of hashes from the newest entry to the oldest, and prints the hash of
 the newest. Compare that with the process log, where each entry is logged with its
-hash: whoever can write to the database can also make a new chain.`,
+hash: whoever can write to the database can also make a new chain. A store in the data
+directory also keeps the numbers of the oldest and the newest entry in events.db-audit,
+so that entries missing at an end of the log show.`,
 	}
 	at := addStoreFlags(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return at.withStore(cmd, func(s store.Store) error {
 			v, err := audit.Verify(cmd.Context(), s)
+			if isDamage(err) {
+				return withHint(fmt.Errorf("verify audit log: %w, or another program than picket has changed it", err),
+					"copy the data directory away as evidence; then "+repairHint)
+			}
 			if err != nil {
 				return err
 			}
@@ -91,7 +97,7 @@ hash: whoever can write to the database can also make a new chain.`,
 				_, err = fprintfPrintable(cmd.OutOrStdout(), "%s, intact%s; newest hash %s\n", quantity(v.Entries, "entry"), older, v.Head)
 			}
 			if err == nil && v.Problem != "" {
-				err = fmt.Errorf("verify audit log: %s", v.Problem)
+				err = withHint(fmt.Errorf("verify audit log: %s", v.Problem), "picket audit --action doctor.repair shows whether a repair has lost entries")
 			}
 			return err
 		})

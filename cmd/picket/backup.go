@@ -10,6 +10,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/backup"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/store"
 )
 
 // queueFiles returns the files of a data directory in which events wait, in the order in
@@ -48,15 +49,23 @@ not in the archive either.`,
 		}
 		a, err := backup.Write(cmd.Context(), args[0], d, version, engine)
 		if err != nil {
-			if errors.Is(err, os.ErrPermission) {
-				return withHint(err, "run it as the user that the server runs as, with a FILE that this user may write")
-			}
-			return err
+			return withBackupHint(err, args[0])
 		}
 		location.recordChanges(cmd, "backup", "sha256 "+a.ArchiveSHA256, args[0])
 		return printBackup(cmd, args[0], a, *asJSON)
 	}
 	return cmd
+}
+
+// withBackupHint adds a hint to the error of a backup into a file.
+func withBackupHint(backupErr error, file string) error {
+	switch {
+	case errors.Is(backupErr, os.ErrPermission):
+		return withHint(backupErr, "run it as the user that the server runs as, with a FILE that this user may write")
+	case isMissing(filepath.Dir(file)):
+		return withHint(backupErr, "make the directory "+filepath.Dir(file)+" first")
+	}
+	return backupErr
 }
 
 // dirToBackUp returns the data directory, and the engine of its store.
@@ -69,7 +78,7 @@ func (l storeLocation) dirToBackUp() (d backup.DataDir, storeEngine string, err 
 	if _, err := os.Stat(l.data); err != nil {
 		return d, "", withHint(fmt.Errorf("open data directory: %w", err), "give the server's --data, or start picket serve once")
 	}
-	d.Exclude = []string{"events.db", "events.db-wal", "events.db-shm"} // from before the store was in the database
+	d.Exclude = []string{"events.db", "events.db-wal", "events.db-shm", "events.db-audit"} // from before the store was in the database
 	return d, "mongodb", nil
 }
 
@@ -87,8 +96,8 @@ func printBackup(cmd *cobra.Command, file string, a backup.ArchiveInfo, asJSON b
 	for _, name := range a.LeftOut {
 		fprintfPrintable(cmd.ErrOrStderr(), "picket: note: not in the archive: %s\n", name)
 	}
-	_, err := fprintfPrintable(cmd.OutOrStdout(), "wrote %s: %d files, %d MiB in %d MiB, sha256 %s\n",
-		file, len(a.Files), a.Manifest.Bytes()>>20, a.ArchiveBytes>>20, a.ArchiveSHA256)
+	_, err := fprintfPrintable(cmd.OutOrStdout(), "wrote %s: %s, %s in %s, sha256 %s\n",
+		file, quantity(len(a.Files), "file"), sizeText(a.Manifest.Bytes()), sizeText(a.ArchiveBytes), a.ArchiveSHA256)
 	return err
 }
 
@@ -113,11 +122,14 @@ accepted and not stored at the time of the backup is processed now.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		var m backup.Manifest
 		did := "verified"
+		if *verify && cmd.Flags().Changed("data") {
+			return usagef("--verify reads only the archive: it and --data do not go together")
+		}
 		if *verify {
 			m, err = backup.Verify(cmd.Context(), args[0])
 		} else {
 			did = "restored"
-			m, err = backup.Restore(cmd.Context(), args[0], *data, releaseRestoredLeases)
+			m, err = backup.Restore(cmd.Context(), args[0], *data, func(dir string) error { return prepareRestored(cmd, dir, args[0]) })
 		}
 		if err != nil {
 			return withRestoreHint(err)
@@ -128,10 +140,28 @@ accepted and not stored at the time of the backup is processed now.`,
 		if m.Store != "sqlite" {
 			fprintfPrintable(cmd.ErrOrStderr(), "picket: note: the store is in MongoDB and not in this archive: restore it with the database's own tools\n")
 		}
-		_, err = fprintfPrintable(cmd.OutOrStdout(), "%s: %d files, %d MiB, of %s\n", did, len(m.Files), m.Bytes()>>20, formatTime(m.Created))
+		_, err = fprintfPrintable(cmd.OutOrStdout(), "%s: %s, %s, of %s\n", did, quantity(len(m.Files), "file"), sizeText(m.Bytes()), formatTime(m.Created))
 		return err
 	}
 	return cmd
+}
+
+// prepareRestored makes the files of a restored directory those of another server than the
+// one that was backed up.
+func prepareRestored(cmd *cobra.Command, dir, archive string) error {
+	if err := releaseRestoredLeases(dir); err != nil {
+		return err
+	}
+	// It has the address of the original.
+	if err := os.Remove(dataDir(dir).serverFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if isMissing(dataDir(dir).eventsFile()) {
+		return nil // the store is in MongoDB
+	}
+	return storeLocation{data: dir, name: "sqlite"}.withStore(cmd, func(s store.Store) error {
+		return addCLIAuditEntry(cmd, s, "restore", archive, "")
+	})
 }
 
 // releaseRestoredLeases ends the leases in the queues of a restored directory: the

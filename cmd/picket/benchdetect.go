@@ -2,11 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/scan"
@@ -31,7 +33,7 @@ type benchDetectResult struct {
 
 func newBenchDetect() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "detect --rules PATH FILE...",
+		Use:   "detect --rules PATH FILE|DIR...",
 		Short: "Measure parsing alone, matching alone, and both, on one core",
 		Long: `Measures parsing alone, matching alone, and both, on one core. For comparison, it
 also measures how long Go's encoding/json takes to decode the same events into maps.`,
@@ -47,7 +49,7 @@ also measures how long Go's encoding/json takes to decode the same events into m
 		if err != nil {
 			return err
 		}
-		events, err := readEvents(args)
+		events, err := readEvents(cmd, args)
 		if err != nil {
 			return err
 		}
@@ -67,22 +69,22 @@ also measures how long Go's encoding/json takes to decode the same events into m
 	return cmd
 }
 
-// readEvents reads the events of files into memory.
-func readEvents(files []string) ([][]byte, error) {
+// readEvents reads the events of files and directories into memory.
+func readEvents(cmd *cobra.Command, paths []string) ([][]byte, error) {
 	var events [][]byte
-	for _, f := range files {
-		err := scan.ReadFile(f, func(raw []byte) error {
-			events = append(events, raw)
-			return nil
-		}, func(error) {}) // values that are not events are skipped
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", f, err)
-		}
+	err := scan.ReadFiles(cmd.Context(), paths, new(scan.Progress), func(_ string, raw []byte) error {
+		events = append(events, raw)
+		return nil
+	}, func(err error) { printProblem(cmd, err) })
+	if err == nil && len(events) == 0 {
+		err = errors.New("read events: there are none in the files")
 	}
-	if len(events) == 0 {
-		return nil, fmt.Errorf("read events: there are none in the files")
-	}
-	return events, nil
+	return events, err
+}
+
+// printProblem prints what is wrong with a file or a record that is skipped.
+func printProblem(cmd *cobra.Command, err error) {
+	fprintfPrintable(cmd.ErrOrStderr(), "picket: %s\n", picket.TrimErrorKindSuffix(err.Error()))
 }
 
 // matcherInput is an event ready for matching.

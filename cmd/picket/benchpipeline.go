@@ -68,7 +68,7 @@ is empty again. Every event has a new id, so that none is a duplicate.`,
 		}
 		events := generatedEvents()
 		if len(args) > 0 {
-			if events, err = readEvents(args); err != nil {
+			if events, err = readEvents(cmd, args); err != nil {
 				return err
 			}
 		}

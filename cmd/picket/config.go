@@ -167,8 +167,11 @@ func addDataFlag(cmd *cobra.Command) *string {
 }
 
 // existingDataDir returns a data directory, or an error if no server has created
-// it.
+// it, or its store is lost.
 func existingDataDir(dir string) (dataDir, error) {
+	if err := dataDir(dir).checkStoreNotLost(); err != nil {
+		return "", err
+	}
 	if _, err := os.Stat(dataDir(dir).eventsFile()); err != nil {
 		return "", withHint(fmt.Errorf("open data directory %s: %w", dir, err), "give the server's --data, or start picket serve once")
 	}

@@ -42,7 +42,9 @@ func newDoctor() *cobra.Command {
 		Short: "Check ports, disk, clock, queue, store, cache, rules and token; say what to do",
 		Long: `Checks ports, disk, clock, queue, store, cache, rules and token, and says what to do.
 It exits with 1 if a check fails; a warning is no failure. What no flag says, it takes
-from the server that was started last on the data directory.`,
+from the server that was started last on the data directory.
+
+With --repair, it exits with 1 if something could not be saved.`,
 		Args: cobra.NoArgs,
 	}
 	f.store = addStoreFlags(cmd)
@@ -61,7 +63,7 @@ from the server that was started last on the data directory.`,
 	fl.BoolVar(&f.repair, "repair", false, "replace the damaged files of the data directory by what can be read of them, instead of the checks; nothing may use the directory")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if f.repair {
-			return repairDataDir(cmd, dataDir(f.store.data), f.json)
+			return repairDataDir(cmd, *f.store, f.json)
 		}
 		r, err := runChecks(cmd, &f)
 		if err != nil {

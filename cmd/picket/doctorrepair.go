@@ -16,6 +16,7 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/sqlitefile"
+	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
 )
 
@@ -29,30 +30,48 @@ func isDamage(err error) bool { return sqlitefile.IsDamage(err) || errors.Is(err
 type repair struct {
 	File     string `json:"file"`
 	Repaired bool   `json:"repaired"`
+	Lost     bool   `json:"lost"` // something could not be saved
 	Text     string `json:"text"`
 	KeptAs   string `json:"kept_as,omitempty"` // the damaged file
 }
 
-// repairDataDir salvages the damaged ones of a data directory's SQLite files.
-func repairDataDir(cmd *cobra.Command, dir dataDir, asJSON bool) error {
-	if _, err := existingDataDir(string(dir)); err != nil {
+// A repairableFile is a SQLite file of a data directory.
+type repairableFile struct {
+	path       string
+	wasWritten bool // other files say so
+	repair     func(ctx context.Context, path string) (repair, error)
+}
+
+// repairDataDir salvages the damaged ones of a data directory's SQLite files, and replaces
+// those that are lost by empty ones. It returns errSilent if something could not be saved.
+func repairDataDir(cmd *cobra.Command, location storeLocation, asJSON bool) error {
+	dir := dataDir(location.data)
+	files := []*repairableFile{
+		{path: dir.eventsFile(), wasWritten: dir.hadStore(), repair: repairStore},
+		{path: dir.queueFile(), wasWritten: errors.Is(dir.checkQueueNotLost(), errLostFile), repair: repairQueue},
+		{path: dir.diskBufferFile(), wasWritten: hadQueueFile(dir.diskBufferFile()), repair: repairQueue},
+	}
+	files = slices.DeleteFunc(files, func(f *repairableFile) bool { return !f.wasWritten && isMissing(f.path) })
+	if len(files) == 0 {
+		_, err := existingDataDir(string(dir))
 		return err
 	}
-	for _, f := range []struct {
-		path   string
-		repair func(ctx context.Context, path string) (repair, error)
-	}{{dir.eventsFile(), repairStore}, {dir.queueFile(), repairQueue}, {dir.diskBufferFile(), repairQueue}} {
-		if _, err := os.Stat(f.path); errors.Is(err, os.ErrNotExist) {
-			continue
+	for _, f := range files {
+		if err := f.prepare(cmd.Context()); err != nil {
+			return err
 		}
-		if err := sqlitefile.CheckUnused(cmd.Context(), f.path); err != nil {
-			return withHint(fmt.Errorf("repair: %w", err), "stop the server and its workers")
-		}
+	}
+	lost := false
+	for _, f := range files {
 		done, err := f.repair(cmd.Context(), f.path)
 		if err != nil {
 			return fmt.Errorf("repair: %w", err)
 		}
 		done.File = filepath.Base(f.path)
+		if done.Repaired {
+			location.recordChanges(cmd, "doctor.repair", done.Text, done.File)
+		}
+		lost = lost || done.Lost
 		if asJSON {
 			err = printJSONLine(cmd.OutOrStdout(), done)
 		} else {
@@ -61,6 +80,27 @@ func repairDataDir(cmd *cobra.Command, dir dataDir, asJSON bool) error {
 		if err != nil {
 			return err
 		}
+	}
+	if lost {
+		fprintfPrintable(cmd.ErrOrStderr(), "picket: repair: not everything could be saved; a backup may have what is lost\n")
+		return errSilent
+	}
+	return nil
+}
+
+// prepare makes an empty file if it is lost. It returns an error if another process uses
+// the file.
+func (f *repairableFile) prepare(ctx context.Context) error {
+	if isMissing(f.path) {
+		if err := os.WriteFile(f.path, nil, 0o600); err != nil {
+			return fmt.Errorf("repair: %w", err)
+		}
+	}
+	if isMissingOrEmpty(f.path) {
+		return nil // SQLite would delete the write-ahead log beside it
+	}
+	if err := sqlitefile.CheckUnused(ctx, f.path); err != nil {
+		return withHint(fmt.Errorf("repair: %w", err), "stop the server and its workers")
 	}
 	return nil
 }
@@ -96,16 +136,39 @@ func repairStore(ctx context.Context, path string) (repair, error) {
 	if err != nil {
 		return repair{}, err
 	}
+	head, _ := sqlitestore.ReadAuditHead(path)
 	kept, err := sqlitefile.Replace(path, salvaged, time.Now())
 	if err != nil {
 		return repair{}, err
 	}
-	text := fmt.Sprintf("repaired: %s saved, %d lost; %s", quantity(report.Events, "event"), report.LostEvents, quantity(report.Tables["alerts"], "alert"))
-	incomplete := slices.DeleteFunc(report.Incomplete, func(table string) bool { return table == "blocks" || table == "parts" })
-	if len(incomplete) > 0 {
-		text += "; something is lost of " + strings.Join(incomplete, ", ")
+	text, lost := describeSalvage(report, head)
+	return repair{Repaired: true, Lost: lost, Text: text + "; the damaged file is kept as " + filepath.Base(kept), KeptAs: kept}, nil
+}
+
+// describeSalvage says what was saved and lost of a store, whose audit log had these
+// entries.
+func describeSalvage(r *sqlitestore.SalvageReport, head store.AuditHead) (text string, lost bool) {
+	auditEntries := head.Last - head.First + 1
+	if head.Last == 0 {
+		auditEntries = 0
 	}
-	return repair{Repaired: true, Text: text + "; the damaged file is kept as " + filepath.Base(kept), KeptAs: kept}, nil
+	if r.Unreadable {
+		text = "nothing can be read: a new, empty store is in its place; events, alerts, users and tokens are lost"
+		if auditEntries > 0 {
+			text += ", and " + quantity(auditEntries, "audit entry")
+		}
+		return text, true
+	}
+	lostAudit := max(0, auditEntries-r.Tables["audit"])
+	text = fmt.Sprintf("repaired: %s saved, %d lost; %s saved, %d lost; %s saved, %d lost", quantity(r.Events, "event"), r.LostEvents,
+		quantity(r.Tables["alerts"], "alert"), r.LostAlerts, quantity(r.Tables["audit"], "audit entry"), lostAudit)
+	others := slices.DeleteFunc(slices.Clone(r.Incomplete), func(table string) bool {
+		return table == "blocks" || table == "parts" || table == "alerts" && r.LostAlerts > 0 || table == "audit" && lostAudit > 0
+	})
+	if len(others) > 0 {
+		text += "; something is lost of " + strings.Join(others, ", ")
+	}
+	return text, r.LostEvents+r.LostAlerts+lostAudit > 0 || len(others) > 0
 }
 
 // storeIsIntact reports whether a store can be opened and has no damaged blocks.
@@ -138,12 +201,18 @@ func repairQueue(ctx context.Context, path string) (repair, error) {
 	if err != nil {
 		return repair{}, err
 	}
-	lost := fmt.Sprintf("%d lost", report.LostEvents)
-	if report.LostEvents < 0 {
-		lost = "an unknown number lost"
+	return repair{Repaired: true, KeptAs: report.KeptAs, Lost: report.LostEvents != 0 || report.LostDeadLetters != 0,
+		Text: fmt.Sprintf("repaired: %s saved, %s; %s saved, %s; the damaged file is kept as %s",
+			quantity(report.Events, "waiting event"), lostText(report.LostEvents), quantity(report.DeadLetters, "dead letter"), lostText(report.LostDeadLetters),
+			filepath.Base(report.KeptAs))}, nil
+}
+
+// lostText says how many were lost; n below 0 means that the damage hides it.
+func lostText(n int64) string {
+	if n < 0 {
+		return "an unknown number lost"
 	}
-	return repair{Repaired: true, KeptAs: report.KeptAs, Text: fmt.Sprintf("repaired: %s saved, %s; %s; the damaged file is kept as %s",
-		quantity(report.Events, "waiting event"), lost, quantity(report.DeadLetters, "dead letter"), filepath.Base(report.KeptAs))}, nil
+	return fmt.Sprintf("%d lost", n)
 }
 
 // isBatch reports whether a payload is a batch of so many events.

@@ -25,6 +25,7 @@ type matchPrinter struct {
 
 	json   bool
 	why    bool // include the evidence in JSON
+	stored bool // events of a store, which have no numbers
 	colour bool
 	width  int // of the terminal; 0: nothing is cut
 	n      int
@@ -51,7 +52,7 @@ func (p *matchPrinter) print(m scan.LocatedMatch) error {
 		return p.printJSON(m)
 	}
 	if p.n == 1 {
-		fprintfPrintable(p.w, "%-13s  %-19s  %-15s  %s\n", "LEVEL", "TIME", "RECORD", "RULE, EVIDENCE")
+		fprintfPrintable(p.w, "%-13s  %-19s  %s%s\n", "LEVEL", "TIME", p.recordColumn("RECORD"), "RULE, EVIDENCE")
 	}
 	when := "-"
 	if !m.Time.IsZero() {
@@ -62,7 +63,7 @@ func (p *matchPrinter) print(m scan.LocatedMatch) error {
 	if m.EventRecordID != "" {
 		record += " (" + m.EventRecordID + ")"
 	}
-	fprintfPrintable(p.w, "  %-19s  %-15s  %s\n", when, record, m.Title)
+	fprintfPrintable(p.w, "  %-19s  %s%s\n", when, p.recordColumn(record), m.Title)
 	var evidence []string
 	var decoded []string // on lines of their own, because what they are decoded from is long
 	for _, e := range m.Why {
@@ -87,6 +88,13 @@ func (p *matchPrinter) print(m scan.LocatedMatch) error {
 		}
 	}
 	return nil
+}
+
+func (p *matchPrinter) recordColumn(text string) string {
+	if p.stored {
+		return ""
+	}
+	return fmt.Sprintf("%-15s  ", text)
 }
 
 // detailIndent is the column of the lines below that of a match.

@@ -40,6 +40,19 @@ func quantity[N int | int64](n N, noun string) string {
 	return fmt.Sprint(n, " ", noun)
 }
 
+// sizeText returns a number of bytes in a unit that leaves at least one before the point.
+func sizeText(bytes int64) string {
+	for _, unit := range []struct {
+		shift uint
+		name  string
+	}{{30, "GiB"}, {20, "MiB"}, {10, "KiB"}} {
+		if bytes>>unit.shift > 0 {
+			return fmt.Sprintf("%.1f %s", float64(bytes)/float64(int64(1)<<unit.shift), unit.name)
+		}
+	}
+	return quantity(bytes, "byte")
+}
+
 // toPrintable makes one line of text that is not trusted, such as that of events,
 // rules and file names. It replaces what could control a terminal or reorder what it
 // shows: control characters (C0, DEL and C1), line and paragraph separators and

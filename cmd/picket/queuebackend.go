@@ -176,12 +176,15 @@ func checkQueueFile(ctx context.Context, path string) error {
 	case isDamage(err):
 		return fmt.Errorf("open queue: %w", err)
 	case pages.Damaged > 0:
-		return fmt.Errorf("open queue %s: %d of %d pages are damaged: %w", path, pages.Damaged, pages.Pages, queue.ErrDamaged)
+		return fmt.Errorf("open queue %s: %s: %w", path, pages.DamageText(), queue.ErrDamaged)
 	}
 	return nil // opening the file shows other errors
 }
 
 func openSQLiteQueue(ctx context.Context, _ string, dir dataDir, o queueOptions) (*openedQueue, error) {
+	if err := dir.checkQueueNotLost(); err != nil {
+		return nil, err
+	}
 	if st, err := os.Stat(dir.queueFile()); o.checkFile && err == nil && st.Size() > 0 {
 		if err := checkQueueFile(ctx, dir.queueFile()); err != nil {
 			return nil, withFileHint(err)
@@ -212,6 +215,9 @@ func withRedisHint(err error) error {
 func bufferOnDisk(q *openedQueue, remote diskbuffer.NextQueue, deduplicator diskbuffer.Deduplicator, dir dataDir, o queueOptions) (*openedQueue, error) {
 	if o.bufferBytes <= 0 {
 		return q, nil
+	}
+	if err := checkFileNotLost(dir.diskBufferFile(), hadQueueFile(dir.diskBufferFile())); err != nil {
+		return nil, errors.Join(err, remote.Close())
 	}
 	buffer, err := sqlitequeue.Open(dir.diskBufferFile(), sqlitequeue.Options{MaxBytes: o.bufferBytes, MinFreeDisk: o.minFree, IgnoreLost: true, Logger: o.log})
 	if err != nil {

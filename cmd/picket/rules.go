@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,7 +12,7 @@ import (
 
 func newRules() *cobra.Command {
 	return newGroup("rules", "List, check, test, install, enable, disable and convert rules", newRulesList(), newRulesLint(), newRulesProfile(), newRulesTest(),
-		newRulesRetro(), newRulesAdd(), newRulesRemove(), newRulesEnable("enable"), newRulesEnable("disable"), newRulesExcept(), newRulesShow(), newRulesCoverage(), newRulesConvert())
+		newRulesExplain(), newRulesRetro(), newRulesAdd(), newRulesRemove(), newRulesEnable("enable"), newRulesEnable("disable"), newRulesExcept(), newRulesShow(), newRulesCoverage(), newRulesConvert())
 }
 
 func argsOrBuiltin(args []string) []string {
@@ -48,25 +49,36 @@ func newRulesTest() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		failed := 0
+		cases, failed, unusable := 0, 0, 0
 		for _, r := range results {
-			if r.Err != "" {
-				failed++
+			name := r.File
+			if r.Case == "" {
+				unusable++
+			} else {
+				cases++
+				name += ": " + r.Case
+				if r.Err != "" {
+					failed++
+				}
 			}
 			switch {
 			case *asJSON:
 				err = printJSONLine(cmd.OutOrStdout(), r)
 			case r.Err != "":
-				_, err = fprintfPrintable(cmd.OutOrStdout(), "FAIL  %s: %s: %s\n", r.File, r.Case, r.Err)
+				_, err = fprintfPrintable(cmd.OutOrStdout(), "FAIL  %s: %s\n", name, r.Err)
 			}
 			if err != nil {
 				return err
 			}
 		}
 		if !*asJSON {
-			fprintfPrintable(cmd.ErrOrStderr(), "%s, %d failed\n", quantity(len(results), "case"), failed)
+			text := fmt.Sprintf("%s, %d failed", quantity(cases, "case"), failed)
+			if unusable > 0 {
+				text += fmt.Sprintf(", %s without cases that can be run", quantity(unusable, "file"))
+			}
+			fprintfPrintable(cmd.ErrOrStderr(), "%s\n", text)
 		}
-		if failed > 0 {
+		if failed+unusable > 0 {
 			return errSilent
 		}
 		return nil

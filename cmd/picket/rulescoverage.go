@@ -51,9 +51,9 @@ have the fields that the rule needs. It looks at fields, not at values.`,
 
 func printCoverage(cmd *cobra.Command, report *rulecoverage.Report) error {
 	tw := newTable(cmd.OutOrStdout())
-	fprintfPrintable(tw, "LOGSOURCE\tSAMPLED\tFIELDS\n")
+	fprintfPrintable(tw, "LOGSOURCE\tSAMPLED\tFIELDS\tRULES\n")
 	for _, s := range report.Sources {
-		fprintfPrintable(tw, "%s\t%d\t%d\n", s.LogSource, s.Events, s.Fields)
+		fprintfPrintable(tw, "%s\t%d\t%d\t%d\n", s.LogSource, s.Events, s.Fields, s.Rules)
 	}
 	byReason := make(map[string][]string) // titles
 	able := 0
@@ -67,6 +67,9 @@ func printCoverage(cmd *cobra.Command, report *rulecoverage.Report) error {
 	fprintfPrintable(tw, "\n")
 	if err := tw.Flush(); err != nil {
 		return err
+	}
+	for _, typ := range report.TypesWithoutLogSource {
+		fprintfPrintable(cmd.OutOrStdout(), "events of type %q have no logsource: no rule can match them\n", typ)
 	}
 	fprintfPrintable(cmd.OutOrStdout(), "%d of %d rules and correlations can fire.\n", able, len(report.Rules))
 	reasons := slices.SortedFunc(maps.Keys(byReason), func(a, b string) int {

@@ -9,7 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/internal/ruleset"
+	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/sigma/ast"
 )
 
@@ -21,7 +23,8 @@ func newRulesEnable(verb string) *cobra.Command {
 		Short: map[bool]string{true: "Disable rules; a running server applies it", false: "Enable disabled rules; a running server applies it"}[off],
 		Long: `` + map[bool]string{true: "Disables", false: "Enables"}[off] + ` rules, each named by its id, its title or the name of its file. A
 running server applies the change within seconds and keeps it after a restart.
-If one of the rules does not exist, nothing is changed.`,
+The alerts that a sender raises are named by the rule id that they have, such as
+'falco:Terminal shell in container'. If one of the rules does not exist, nothing is changed.`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	f := addRulesLocationFlags(cmd)
@@ -46,7 +49,13 @@ If one of the rules does not exist, nothing is changed.`,
 		if err := ruleset.SetDisabled(in.dir.disabledRulesFile(), ids, off); err != nil {
 			return withFileHint(fmt.Errorf("%s rules: %w", verb, err))
 		}
-		storeLocation{data: f.data, name: *storeName}.recordChanges(cmd, "rule.switch", fmt.Sprintf("enabled=%t", !off), ids...)
+		location := storeLocation{data: f.data, name: *storeName}
+		for _, id := range ids {
+			if _, ofSender := normalize.SenderRuleTitle(id); ofSender && off {
+				printIfNoAlert(cmd, location, id)
+			}
+		}
+		location.recordChanges(cmd, "rule.switch", fmt.Sprintf("enabled=%t", !off), ids...)
 		for _, id := range ids {
 			if *asJSON {
 				err = printJSONLine(cmd.OutOrStdout(), map[string]any{"id": id, "title": titles[id], "enabled": !off, "changed": in.disabled[id] != off})
@@ -60,6 +69,20 @@ If one of the rules does not exist, nothing is changed.`,
 		return nil
 	}
 	return cmd
+}
+
+// printIfNoAlert prints a note if no alert of a rule is stored: the name may be wrong.
+func printIfNoAlert(cmd *cobra.Command, location storeLocation, ruleID string) {
+	err := location.withStore(cmd, func(s store.Store) error {
+		page, err := s.Alerts(cmd.Context(), store.AlertQuery{RuleID: ruleID, Limit: 1})
+		if err == nil && len(page.Alerts) == 0 {
+			fprintfPrintable(cmd.ErrOrStderr(), "picket: note: no alert of %s is stored; is its name right?\n", ruleID)
+		}
+		return err
+	})
+	if err != nil {
+		fprintfPrintable(cmd.ErrOrStderr(), "picket: note: whether there are alerts of %s is unknown: %v\n", ruleID, err)
+	}
 }
 
 // findFor is find for a command, with a hint in the error.
@@ -96,6 +119,9 @@ func (in loadedServerRules) find(name string) (ruleset.RuleInfo, error) {
 		default:
 			return ruleset.RuleInfo{}, &ambiguousRuleError{found}
 		}
+	}
+	if title, ok := normalize.SenderRuleTitle(name); ok {
+		return ruleset.RuleInfo{Meta: &ast.Meta{ID: name, Title: title}}, nil
 	}
 	if in.disabled[name] { // its pack was removed, but it is still listed as disabled
 		return ruleset.RuleInfo{Meta: &ast.Meta{ID: name}}, nil

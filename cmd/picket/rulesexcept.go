@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +22,7 @@ import (
 	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/timetext"
+	"github.com/picket-edr/picket/sigma/lint"
 )
 
 // exceptFlags are the flags of picket rules except.
@@ -57,7 +60,7 @@ its id with picket rules disable, or delete its file.`,
 		if err != nil {
 			return err
 		}
-		id, text, err := f.filter(r, time.Now())
+		id, expires, text, err := f.filter(r, time.Now())
 		if err != nil {
 			return err
 		}
@@ -77,10 +80,18 @@ its id with picket rules disable, or delete its file.`,
 			if err != nil {
 				return withFileHint(fmt.Errorf("write exception: %w", err))
 			}
-			location.recordChanges(cmd, "rule.except", fmt.Sprintf("rule=%s hosts=%q fields=%q until=%s reason=%q", r.ID, f.hosts, f.fields, f.until, f.reason), id)
+			location.recordChanges(cmd, "rule.except", fmt.Sprintf("rule=%s hosts=%q fields=%q until=%s reason=%q", r.ID, f.hosts, f.fields, cmp.Or(expires, "never"), f.reason), id)
 		}
 		if *asJSON {
 			return printJSONLine(cmd.OutOrStdout(), map[string]any{"id": id, "rule_id": r.ID, "file": file, "written": !*dryRun, "matches": p.matches, "hidden": p.hidden, "filter": string(text)})
+		}
+		for _, name := range f.fieldNames() {
+			if p.matches > 0 && !p.fields[name] {
+				fprintfPrintable(cmd.ErrOrStderr(), "picket: note: %s: no event of these matches has this field%s\n", name, p.suggestField(name))
+			}
+		}
+		if p.matches > 0 && p.hidden == 0 {
+			fprintfPrintable(cmd.ErrOrStderr(), "picket: warning: the exception would have hidden none of the stored matches; hosts and values are compared as a whole, with * and ? as wildcards\n")
 		}
 		fprintfPrintable(cmd.OutOrStdout(), "would have hidden %d of the newest %s of %s\n", p.hidden, quantity(p.matches, "stored match"), r.Title)
 		if *dryRun {
@@ -92,19 +103,23 @@ its id with picket rules disable, or delete its file.`,
 	return cmd
 }
 
-// filter returns the id and the text of the Sigma filter for a rule.
-func (f *exceptFlags) filter(r ruleset.RuleInfo, now time.Time) (id string, text []byte, err error) {
+// filter returns the id, the end ("" for never) and the text of the Sigma filter for a rule.
+func (f *exceptFlags) filter(r ruleset.RuleInfo, now time.Time) (id, expires string, text []byte, err error) {
+	_, ofSender := normalize.SenderRuleTitle(r.ID)
 	switch {
+	case ofSender:
+		return "", "", nil, withHint(fmt.Errorf("except rule %q: alerts that a sender raised cannot have exceptions", r.ID),
+			"write the exception in the sender's own rules; picket rules disable disables the alerts here")
 	case r.Kind.String() != "rule":
-		return "", nil, withHint(fmt.Errorf("except %s %s: only rules can have exceptions", r.Kind, r.ID), "except the rules that a correlation refers to")
+		return "", "", nil, withHint(fmt.Errorf("except %s %s: only rules can have exceptions", r.Kind, r.ID), "except the rules that a correlation refers to")
 	case len(f.hosts)+len(f.fields) == 0:
-		return "", nil, usagef("except: give a --host or a --field; picket rules disable disables a rule altogether")
+		return "", "", nil, usagef("except: give a --host or a --field; picket rules disable disables a rule altogether")
 	case f.until == "" || strings.TrimSpace(f.reason) == "":
-		return "", nil, usagef("except: give --until and --reason")
+		return "", "", nil, usagef("except: give --until and --reason")
 	}
-	expires, err := parseUntil(f.until, now)
+	expires, err = parseUntil(f.until, now)
 	if err != nil {
-		return "", nil, err
+		return "", "", nil, err
 	}
 	searches := yaml.Node{Kind: yaml.MappingNode}
 	add := func(key string, value any) error {
@@ -118,7 +133,7 @@ func (f *exceptFlags) filter(r ruleset.RuleInfo, now time.Time) (id string, text
 	condition := "not values"
 	err = add("rules", []string{r.ID})
 	if len(f.hosts) > 0 {
-		err = errors.Join(err, add("host", hostAlternatives(f.hosts)))
+		err = errors.Join(err, add("host", map[string][]string{normalize.HostField: hostPatterns(f.hosts)}))
 		condition = "not host"
 	}
 	if len(f.fields) > 0 {
@@ -126,7 +141,7 @@ func (f *exceptFlags) filter(r ruleset.RuleInfo, now time.Time) (id string, text
 		for _, field := range f.fields {
 			name, value, ok := strings.Cut(field, "=")
 			if !ok || name == "" {
-				return "", nil, usagef("except: --field %q is not NAME=VALUE", field)
+				return "", "", nil, usagef("except: --field %q is not NAME=VALUE", field)
 			}
 			values[name] = append(values[name], value)
 		}
@@ -136,7 +151,7 @@ func (f *exceptFlags) filter(r ruleset.RuleInfo, now time.Time) (id string, text
 		}
 	}
 	if err = errors.Join(err, add("condition", condition)); err != nil {
-		return "", nil, err
+		return "", "", nil, err
 	}
 	id = uuid.NewString()
 	source := make(map[string]string)
@@ -148,32 +163,37 @@ func (f *exceptFlags) filter(r ruleset.RuleInfo, now time.Time) (id string, text
 	text, err = yaml.Marshal(struct {
 		Title       string            `yaml:"title"`
 		ID          string            `yaml:"id"`
+		Status      string            `yaml:"status"`
 		Description string            `yaml:"description"`
 		Author      string            `yaml:"author"`
 		Date        string            `yaml:"date"`
 		Expires     string            `yaml:"expires,omitempty"`
 		LogSource   map[string]string `yaml:"logsource"`
 		Filter      *yaml.Node        `yaml:"filter"`
-	}{"Exception: " + r.Title, id, f.reason, userName(), now.UTC().Format(time.DateOnly), expires, source, &searches})
-	return id, text, err
+	}{"Exception: " + r.Title, id, "stable", f.reason, userName(), now.UTC().Format(time.DateOnly), expires, source, &searches})
+	return id, expires, text, err
 }
 
-// hostAlternatives returns the maps of a search that holds for events of the hosts, with
-// or without a domain, in the fields in which the formats have it.
-func hostAlternatives(hosts []string) []map[string][]string {
-	var names []string
+// fieldNames returns the names of the fields that the exception compares.
+func (f *exceptFlags) fieldNames() (names []string) {
+	for _, field := range f.fields {
+		name, _, _ := strings.Cut(field, "=")
+		names = append(names, name)
+	}
+	return names
+}
+
+// hostPatterns returns the values of a search that holds for the hosts, with or without a
+// domain.
+func hostPatterns(hosts []string) (patterns []string) {
 	for _, h := range hosts {
 		h = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`).Replace(h)
-		names = append(names, h)
+		patterns = append(patterns, h)
 		if !strings.Contains(h, ".") {
-			names = append(names, h+".*")
+			patterns = append(patterns, h+".*")
 		}
 	}
-	var alternatives []map[string][]string
-	for _, field := range normalize.HostFields() {
-		alternatives = append(alternatives, map[string][]string{field: names})
-	}
-	return alternatives
+	return patterns
 }
 
 // parseUntil returns the end of an exception in RFC 3339, "" for never.
@@ -200,7 +220,21 @@ func parseUntil(text string, now time.Time) (string, error) {
 
 // An exceptionPreview counts the stored matches of a rule, and those that an exception
 // would have hidden.
-type exceptionPreview struct{ matches, hidden int }
+type exceptionPreview struct {
+	matches, hidden int
+	fields          map[string]bool // names of those of the events
+}
+
+// maxPreviewFields bounds exceptionPreview.fields.
+const maxPreviewFields = 100_000
+
+// suggestField returns the name of a field that the events have and that was probably meant.
+func (p *exceptionPreview) suggestField(name string) string {
+	if near := lint.NearestName(name, slices.Sorted(maps.Keys(p.fields))); near != "" {
+		return "; did you mean " + near + "?"
+	}
+	return ""
+}
 
 // maxReevaluatedMatches is how many matches, the newest, a preview looks at.
 const maxReevaluatedMatches = 1000
@@ -226,6 +260,7 @@ func previewException(ctx context.Context, s store.Store, sources []ruleset.Sour
 		}
 	}
 	detector := detect.NewEngine(set.Rules, nil).NewDetector()
+	p.fields = map[string]bool{normalize.HostField: true}
 	q := store.MatchQuery{RuleID: ruleID, Limit: maxReevaluatedMatches}
 	for p.matches < maxReevaluatedMatches {
 		page, err := s.Matches(ctx, q)
@@ -241,9 +276,15 @@ func previewException(ctx context.Context, s store.Store, sources []ruleset.Sour
 			if err != nil {
 				return p, err
 			}
-			found, err := detector.Detect([]picket.Event{ev})
+			events := []picket.Event{ev}
+			found, err := detector.Detect(events)
 			if err != nil {
 				return p, err
+			}
+			for _, f := range events[0].Fields {
+				if len(p.fields) < maxPreviewFields {
+					p.fields[strings.Clone(f.Name)] = true
+				}
 			}
 			p.matches++
 			if !hasRule(found, ruleID) {

@@ -64,7 +64,9 @@ same id. --min info also prints hints.`,
 		for _, note := range set.Warnings {
 			fprintfPrintable(cmd.ErrOrStderr(), "picket: %s\n", note)
 		}
-		lines, counts := lintSet(set, lint.Options{Only: *only, Ignore: *ignore, Known: normalize.KnownSources()}, min)
+		lines, counts := lintSet(set, lint.Options{
+			Only: *only, Ignore: *ignore, Known: normalize.KnownSources(), UnknownLogSourceHint: normalize.DeclarationHint,
+		}, min)
 		for _, line := range lines {
 			if err := printLint(cmd, *asJSON, line); err != nil {
 				return err

@@ -39,8 +39,15 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 		if err != nil {
 			return err
 		}
+		empty := slices.DeleteFunc(slices.Clone(in.set.Problems), func(p ruleset.Problem) bool { return !p.EmptySource })
+		if len(empty) > 0 && len(in.set.Enabled) == 0 {
+			return fmt.Errorf("read rules: %s", empty[0])
+		}
+		for _, p := range empty {
+			fprintfPrintable(cmd.ErrOrStderr(), "picket: warning: %s\n", p)
+		}
 		tw := newTable(cmd.OutOrStdout())
-		for _, r := range in.set.Enabled {
+		for _, r := range append(in.set.Enabled, ruleset.SenderRules(in.disabled)...) {
 			state := "on"
 			if in.disabled[r.ID] {
 				state = "off"

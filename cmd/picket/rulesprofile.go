@@ -49,7 +49,7 @@ prefilter is evaluated for every event of its logsource.`,
 		if err != nil {
 			return err
 		}
-		p, err := profileRules(set.Rules, args)
+		p, err := profileRules(cmd, set.Rules, args)
 		if err != nil {
 			return err
 		}
@@ -59,22 +59,20 @@ prefilter is evaluated for every event of its logsource.`,
 }
 
 // profileRules matches the events of files and measures the rules.
-func profileRules(rules *sigma.RuleSet, files []string) (*sigma.Profile, error) {
+func profileRules(cmd *cobra.Command, rules *sigma.RuleSet, paths []string) (*sigma.Profile, error) {
 	reader, matcher, p := normalize.NewReader(), sigma.NewMatcher(), new(sigma.Profile)
 	var fields []sigma.Field
-	for _, f := range files {
-		err := scan.ReadFile(f, func(raw []byte) error {
-			d, err := reader.Read(raw)
-			if err != nil {
-				return nil // values that are not events are skipped
-			}
-			fields = d.Fields(fields[:0])
-			matcher.Profile(rules.Group(d.Class.Sources...), fields, p)
-			return nil
-		}, func(error) {})
+	err := scan.ReadFiles(cmd.Context(), paths, new(scan.Progress), func(_ string, raw []byte) error {
+		d, err := reader.Read(raw)
 		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", f, err)
+			return nil // values that are not events are skipped
 		}
+		fields = d.Fields(fields[:0])
+		matcher.Profile(rules.Group(d.Class.Sources...), fields, p)
+		return nil
+	}, func(err error) { printProblem(cmd, err) })
+	if err != nil {
+		return nil, err
 	}
 	if p.Events == 0 {
 		return nil, fmt.Errorf("read events: there are none in the files")

@@ -108,6 +108,7 @@ func runRetro(cmd *cobra.Command, s store.Events, q store.EventQuery, set rulese
 	var p scan.Progress
 	p.Total.Store(totals.RawBytes)
 	out := newMatchPrinter(cmd.OutOrStdout(), false, false)
+	out.stored = true
 	bar := startProgressBar(cmd.ErrOrStderr(), &p)
 	start, n := time.Now(), 0
 	err = scan.Events(ctx, detect.NewEngine(set.Rules, nil), &p, func(m scan.LocatedMatch) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,6 +45,7 @@ without duplicates.`,
 	pipelines := addPipelineFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, one match per line")
 	why := cmd.Flags().Bool("why", false, "with --json, also print the values that a rule matched on")
+	trim := addTrimFlag(cmd)
 	var f reportFlags
 	f.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -68,7 +70,11 @@ without duplicates.`,
 		var p scan.Progress
 		bar := startProgressBar(cmd.ErrOrStderr(), &p)
 		start, bad := time.Now(), 0
-		err = scan.Files(cmd.Context(), detect.NewEngine(set.Rules, nil), args, &p,
+		engine := detect.NewEngine(set.Rules, nil)
+		if *trim {
+			engine.TrimWindowsValues()
+		}
+		err = scan.Files(cmd.Context(), engine, args, &p,
 			func(m scan.LocatedMatch) error {
 				m, selected, err := report.Add(m)
 				if err != nil || !selected || f.format != "" {
@@ -106,7 +112,13 @@ without duplicates.`,
 		}
 		return nil
 	}
+	cmd.AddCommand(newScanMetrics())
 	return cmd
+}
+
+// addTrimFlag adds --trim.
+func addTrimFlag(cmd *cobra.Command) *bool {
+	return cmd.Flags().Bool("trim", false, "ignore blanks at the end of the values of Windows events")
 }
 
 // loadRules loads the rules of --rules with the pipelines of --pipeline.
@@ -116,7 +128,7 @@ func loadRules(names []string, pipelines ...string) (ruleset.LoadedRules, error)
 		return ruleset.LoadedRules{}, err
 	}
 	set, err := ruleset.Load(sources, nil)
-	if err == nil && set.Rules.Len() == 0 && len(set.Problems) == 0 {
+	if err == nil && set.Rules.Len() == 0 && !slices.ContainsFunc(set.Problems, func(p ruleset.Problem) bool { return !p.EmptySource }) {
 		err = fmt.Errorf("read rules: there are none in %s", strings.Join(names, ", "))
 	}
 	if err != nil && !errors.Is(err, ruleset.ErrPipeline) {

@@ -38,6 +38,7 @@ type serveFlags struct {
 	redisDurability                   string
 	rules                             []string
 	pipelines                         *[]string
+	trim                              *bool
 	workers                           int
 	eager, insecure, watchHost        bool
 	tlsCert, tlsKey, pprof            string
@@ -84,6 +85,7 @@ by kill -9.`,
 	fl.StringVar(&f.store, "store", "sqlite", storeUsage)
 	fl.StringVar(&f.cache, "cache", "memory", cacheUsage)
 	f.pipelines = addPipelineFlag(cmd)
+	f.trim = addTrimFlag(cmd)
 	fl.StringArrayVar(&f.rules, "rules", []string{"builtin"}, "rules to run: builtin, the `PATH` of a directory, file or .zip (repeatable), or store, for those that another server publishes")
 	fl.IntVar(&f.workers, "workers", runtime.GOMAXPROCS(0), "number `N` of workers in this process; 0: intake and console only")
 	fl.BoolVar(&f.eager, "eager", false, "detect and store before answering")

@@ -76,6 +76,9 @@ func (s *server) openParts() (err error) {
 	if s.rules, err = loadEngineRules(s.cmd.Context(), s.store, dir, f.rules, *f.pipelines, s.log); err != nil {
 		return err
 	}
+	if *f.trim {
+		s.rules.Engine().TrimWindowsValues()
+	}
 	if f.storeLocation().isRemote() && !usesPublishedRules(f.rules) {
 		if err := s.rules.StartPublishingTo(s.cmd.Context(), s.store); err != nil {
 			return err

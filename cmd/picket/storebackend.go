@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 
@@ -30,6 +31,9 @@ var storeBackends = []storeBackend{
 		accepts: func(name string) bool { return name == "sqlite" },
 		local:   true,
 		open: func(_ context.Context, l storeLocation, log *slog.Logger, brief bool) (store.Store, error) {
+			if err := dataDir(l.data).checkStoreNotLost(); err != nil {
+				return nil, err
+			}
 			s, err := sqlitestore.Open(dataDir(l.data).eventsFile(), sqlitestore.Options{Logger: log, NoBackground: brief, MaxNewAlerts: l.alertQuota()})
 			if err != nil { // a nil *Store would be a non-nil store.Store
 				return nil, withFileHint(err)
@@ -135,7 +139,9 @@ func (l storeLocation) openOrCreate(cmd *cobra.Command) (store.Store, error) {
 	if l.isRemote() {
 		return l.openExisting(cmd)
 	}
-	if _, err := existingDataDir(l.data); err != nil {
+	if _, err := existingDataDir(l.data); errors.Is(err, errLostFile) {
+		return nil, err
+	} else if err != nil {
 		fprintfPrintable(cmd.ErrOrStderr(), "picket: note: no server has been started on %s yet\n", l.data)
 	}
 	if err := makeDataDir(l.data); err != nil {

@@ -165,8 +165,12 @@ func (s *server) createFirstUser() error {
 		s.log.Info("first user created by another server, which printed the password")
 		return nil
 	}
-	if err != nil || given {
+	if err != nil {
 		return err
+	}
+	s.audit.Record(ctx, auth.Identity{Kind: "server", Subject: processID()}, "user.add", "admin", "role=admin, at the first start")
+	if given {
+		return nil
 	}
 	_, err = fprintfPrintable(s.cmd.OutOrStdout(), "\n  first start: sign in as admin with password %s\n  (shown once; picket user passwd admin %s changes it)\n", password, s.f.storeLocation().asFlag())
 	return err

@@ -35,7 +35,7 @@ loses nothing: the batches of a killed worker are delivered to another.`,
 	}
 	data := addDataFlag(cmd)
 	names := cmd.Flags().StringArray("rules", nil, "rules to run: builtin, a `PATH` (repeatable), or store: those that a server publishes (default builtin, or store where that is on another machine)")
-	pipelines := addPipelineFlag(cmd)
+	pipelines, trim := addPipelineFlag(cmd), addTrimFlag(cmd)
 	concurrency := cmd.Flags().Int("concurrency", runtime.GOMAXPROCS(0), "number `N` of batches to process at a time")
 	queueURL := addQueueFlag(cmd)
 	storeName := cmd.Flags().String("store", "sqlite", storeUsage)
@@ -81,6 +81,9 @@ loses nothing: the batches of a killed worker are delivered to another.`,
 		loader, err := loadEngineRules(cmd.Context(), s, dir, *names, *pipelines, log)
 		if err != nil {
 			return err
+		}
+		if *trim {
+			loader.Engine().TrimWindowsValues()
 		}
 		ctx, stop := context.WithCancel(cmd.Context())
 		defer stop()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -12,8 +13,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/detect/detecttest"
+	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/ast"
 )
 
 func TestDetect(t *testing.T) {
@@ -156,5 +160,87 @@ func TestMatchesAreBounded(t *testing.T) {
 	}
 	if v := matches[0].Why[0].Value; len(v) > 3<<10 || !strings.HasPrefix(v, "one é") || !utf8.ValidString(v) {
 		t.Errorf("evidence of %d bytes", len(v))
+	}
+}
+
+// An event of no known format is matched by the rules for what it declares. Its type may
+// also come from where it was posted.
+func TestDetectDeclaredLogSource(t *testing.T) {
+	rule := func(id, source string) string {
+		return "title: x\nid: " + id + "\nlogsource: {" + source + "}\ndetection: {s: {result: denied}, condition: s}\n"
+	}
+	d := detecttest.Engine(t, rule("category", "category: VPN_Login")+"---\n"+rule("service", "service: vpn_login")+"---\n"+
+		rule("product", "product: okta, service: okta")+"---\n"+rule("other", "category: vpn")).NewDetector()
+	matches, err := d.Detect([]picket.Event{
+		{ID: "a", Raw: []byte(`{"event_type":"vpn_login","result":"denied"}`)},
+		{ID: "b", Raw: []byte(`{"event_type":"okta","product":"Okta","result":"denied"}`)},
+		{ID: "c", Type: "vpn", Raw: []byte(`{"result":"denied"}`)},
+		{ID: "d", Raw: []byte(`{"event_type":"none","result":"denied"}`)},
+	})
+	testenv.Check(t, err)
+	var got []string
+	for _, m := range matches {
+		got = append(got, m.EventID+" "+m.RuleID)
+	}
+	if diff := cmp.Diff([]string{"a category", "a service", "b product", "c other"}, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// Made-up types do not fill the memory of a detector.
+func TestDetectManyTypes(t *testing.T) {
+	d := detecttest.Engine(t, detecttest.RuleMatching(detecttest.RuleIDOne, "one")).NewDetector()
+	long := strings.Repeat("x", 100)
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	for n := range 500 {
+		events := make([]picket.Event, 100)
+		for i := range events {
+			events[i] = picket.Event{ID: "e", Raw: fmt.Appendf(nil, `{"event_type":"%s%d-%d"}`, long, n, i)}
+		}
+		_, err := d.Detect(events)
+		testenv.Check(t, err)
+	}
+	if after := heap(); after > before+6<<20 {
+		t.Errorf("50,000 types take %d bytes", after-before)
+	}
+	runtime.KeepAlive(d)
+}
+
+// A filter can name the host that the intake determined. The event's fields, which are
+// stored, do not have it, and an event cannot claim to be of another host.
+func TestDetectHostField(t *testing.T) {
+	filter := "---\ntitle: f\nlogsource: {category: process_creation}\nfilter: {rules: [" + detecttest.RuleIDOne + "], s: {picket.host: web-1}, condition: not s}\n"
+	d := detecttest.Engine(t, detecttest.RuleMatching(detecttest.RuleIDOne, "one")+filter).NewDetector()
+	events := []picket.Event{detecttest.ProcessEvent("a", "one"), detecttest.ProcessEvent("b", "one"), detecttest.ProcessEvent("c", "one")}
+	events[0].Host, events[1].Host, events[2].Host = "WEB-1", "web-2", "web-3"
+	events[2].Raw = append([]byte(`{"picket":{"host":"web-1"},`), bytes.TrimPrefix(events[2].Raw, []byte("{"))...)
+	matches, err := d.Detect(events)
+	testenv.Check(t, err)
+	if len(matches) != 2 || matches[0].EventID != "b" || matches[1].EventID != "c" {
+		t.Errorf("matches: %+v", matches)
+	}
+	for _, f := range append(events[0].Fields, events[1].Fields...) {
+		if f.Name == "picket.host" {
+			t.Error("the field is stored")
+		}
+	}
+}
+
+// A disabled rule of a sender raises no alert.
+func TestDetectDisabledSenderRule(t *testing.T) {
+	event := func(rule string) picket.Event {
+		return picket.Event{ID: rule, Host: "h", Raw: []byte(`{"rule":"` + rule + `","priority":"Error","output_fields":{"proc.name":"sh"}}`)}
+	}
+	rules, _ := sigma.Compile(ast.Collection{}, sigma.Options{Disabled: map[string]bool{"falco:Terminal shell": true}})
+	matches, err := detect.NewEngine(rules, nil).NewDetector().Detect([]picket.Event{event("Terminal shell"), event("Other")})
+	testenv.Check(t, err)
+	if len(matches) != 1 || matches[0].RuleID != "falco:Other" {
+		t.Errorf("matches: %+v", matches)
 	}
 }

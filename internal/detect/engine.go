@@ -22,6 +22,8 @@ type Engine struct {
 	rules      atomic.Pointer[sigma.RuleSet]
 	onMismatch func(Mismatch)
 
+	trimsWindowsValues bool
+
 	checked, mismatches atomic.Int64
 }
 
@@ -41,9 +43,9 @@ const eventsPerSelfCheck = 10_000
 func (e *Engine) SelfChecks() (made, failed int64) { return e.checked.Load(), e.mismatches.Load() }
 
 // selfCheck compares the rules that the index found with a full evaluation.
-func (e *Engine) selfCheck(ev *picket.Event, group *sigma.RuleGroup, fired []*sigma.Rule) {
+func (e *Engine) selfCheck(eventID string, group *sigma.RuleGroup, fields []sigma.Field, fired []*sigma.Rule) {
 	e.checked.Add(1)
-	want := group.MatchAll(ev.Fields, nil)
+	want := group.MatchAll(fields, nil)
 	if slices.Equal(want, fired) {
 		return
 	}
@@ -55,7 +57,7 @@ func (e *Engine) selfCheck(ev *picket.Event, group *sigma.RuleGroup, fired []*si
 		return ids
 	}
 	if e.onMismatch != nil {
-		e.onMismatch(Mismatch{EventID: ev.ID, Index: ids(fired), Expected: ids(want)})
+		e.onMismatch(Mismatch{EventID: eventID, Index: ids(fired), Expected: ids(want)})
 	}
 }
 
@@ -73,6 +75,10 @@ func (e *Engine) ReplaceRules(rules *sigma.RuleSet) { e.rules.Store(rules) }
 // Rules returns the current rules.
 func (e *Engine) Rules() *sigma.RuleSet { return e.rules.Load() }
 
+// TrimWindowsValues makes detectors ignore blanks at the end of the values of Windows
+// events. Call it before NewDetector.
+func (e *Engine) TrimWindowsValues() { e.trimsWindowsValues = true }
+
 // NewDetector returns a new detector, which is for one goroutine.
 func (e *Engine) NewDetector() *Detector {
 	return &Detector{engine: e, reader: normalize.NewReader(), matcher: sigma.NewMatcher()}
@@ -85,10 +91,40 @@ type Detector struct {
 	matcher *sigma.Matcher
 
 	rules          *sigma.RuleSet // of groups
-	groups         map[*normalize.Class]*sigma.RuleGroup
+	groups         map[*normalize.Class]ruleGroup
 	fired          []*sigma.Rule
 	events         int // events
 	fieldsPerEvent int // mean of the last batch, rounded up
+}
+
+// A ruleGroup is the rules for a class.
+type ruleGroup struct {
+	*sigma.RuleGroup
+	usesHost bool // a rule refers to normalize.HostField
+}
+
+// group returns the rules for a class.
+func (d *Detector) group(class *normalize.Class) ruleGroup {
+	g, ok := d.groups[class]
+	if !ok {
+		if len(d.groups) >= maxGroups {
+			clear(d.groups)
+		}
+		g.RuleGroup = d.rules.Group(class.Sources...)
+		g.usesHost = g.UsesField(normalize.HostField)
+		d.groups[class] = g
+	}
+	return g
+}
+
+// appendHost appends normalize.HostField to an event's fields, without any that the event
+// itself has under that name.
+func appendHost(fields []sigma.Field, host string) []sigma.Field {
+	isHost := func(f sigma.Field) bool { return f.Name == normalize.HostField }
+	if slices.ContainsFunc(fields, isHost) {
+		fields = slices.DeleteFunc(slices.Clone(fields), isHost)
+	}
+	return append(fields, sigma.Field{Name: normalize.HostField, Value: sigma.Value{Kind: sigma.String, Text: host}})
 }
 
 // Detect sets the Fields of the events, and the Time and Host of events without
@@ -98,7 +134,7 @@ type Detector struct {
 func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 	defer d.reader.DropReferences()
 	if rules := d.engine.Rules(); rules != d.rules {
-		d.rules, d.groups = rules, make(map[*normalize.Class]*sigma.RuleGroup)
+		d.rules, d.groups = rules, make(map[*normalize.Class]ruleGroup)
 	}
 	var matches []picket.Match
 	cost := 0 // of matches
@@ -107,7 +143,7 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 	fields := make([]sigma.Field, 0, min(len(events)*max(d.fieldsPerEvent, minFieldsPerEvent), maxPreallocatedFields))
 	for i := range events {
 		ev := &events[i]
-		doc, err := d.reader.Read(ev.Raw)
+		doc, err := d.reader.ReadOfType(ev.Raw, ev.Type)
 		if err != nil {
 			return nil, fmt.Errorf("read event %s: %w", ev.ID, err)
 		}
@@ -119,15 +155,17 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 		}
 		from := len(fields)
 		fields = doc.Fields(fields)
-		ev.Fields = fields[from:len(fields):len(fields)]
-		group, ok := d.groups[doc.Class]
-		if !ok {
-			group = d.rules.Group(doc.Class.Sources...)
-			d.groups[doc.Class] = group
+		if d.engine.trimsWindowsValues && doc.Class.OS == "windows" {
+			trimBlanks(fields[from:])
 		}
-		d.fired = d.matcher.Match(group, ev.Fields, d.fired[:0])
+		ev.Fields = fields[from:len(fields):len(fields)]
+		group, seen := d.group(doc.Class), fields[from:]
+		if group.usesHost {
+			seen = appendHost(seen, ev.Host)
+		}
+		d.fired = d.matcher.Match(group.RuleGroup, seen, d.fired[:0])
 		if d.events++; d.events%eventsPerSelfCheck == 0 {
-			d.engine.selfCheck(ev, group, d.fired)
+			d.engine.selfCheck(ev.ID, group.RuleGroup, seen, d.fired)
 		}
 		namespace := ""
 		if len(d.fired) > 0 || doc.Alert != nil {
@@ -136,13 +174,13 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 		for _, rule := range d.fired {
 			m := newMatch(ev, namespace, rule.ID, rule.Title, rule.Level, rule.Tags, nil)
 			if m.CorrelationOnly = rule.CorrelationOnly(); !m.CorrelationOnly {
-				m.Why = shortenEvidence(withDecodedCommands(rule.Explain(ev.Fields)))
+				m.Why = shortenEvidence(withDecodedCommands(rule.Explain(seen)))
 			}
 			m.Observed = correlationFieldValues(ev, rule.CorrelationFields())
 			matches = append(matches, m)
 			cost += matchMemoryBytes(&m)
 		}
-		if v := doc.Alert; v != nil {
+		if v := doc.Alert; v != nil && !d.rules.IsDisabled(v.RuleID) {
 			matches = append(matches, newMatch(ev, namespace, v.RuleID, v.Title, v.Level, v.Tags, nil))
 		}
 		if i > 0 && cost > maxMatchesMemoryBytes {
@@ -155,6 +193,16 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 	}
 	return matches, nil
 }
+
+// trimBlanks cuts blanks at the end of values.
+func trimBlanks(fields []sigma.Field) {
+	for i := range fields {
+		fields[i].Value.Text = strings.TrimRight(fields[i].Value.Text, " ")
+	}
+}
+
+// maxGroups bounds the groups that a Detector keeps: senders can make up types.
+const maxGroups = 4096
 
 // Bounds of the estimated number of fields: of an event, and of a batch.
 const (

@@ -36,7 +36,7 @@ func sigmaHQ(t testing.TB) *detect.Engine {
 func detectFile(t testing.TB, d *detect.Detector, name string) [][]string {
 	t.Helper()
 	var fired [][]string
-	err := scan.ReadFile(name, func(raw []byte) error {
+	err := scan.ReadFiles(t.Context(), []string{name}, new(scan.Progress), func(_ string, raw []byte) error {
 		matches, err := d.Detect([]picket.Event{{ID: fmt.Sprint(len(fired)), Raw: raw}})
 		ids := []string{}
 		for _, m := range matches {
@@ -134,7 +134,7 @@ func BenchmarkDetect(b *testing.B) {
 	var events []picket.Event
 	size := 0
 	for _, file := range files {
-		if err := scan.ReadFile(file, func(raw []byte) error {
+		if err := scan.ReadFiles(b.Context(), []string{file}, new(scan.Progress), func(_ string, raw []byte) error {
 			events = append(events, picket.Event{ID: "x", Raw: raw})
 			size += len(raw)
 			return nil

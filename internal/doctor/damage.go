@@ -26,7 +26,7 @@ func checkPages(ctx context.Context, r *Report, check, path string) (opened bool
 		r.addFailure(check, damageHint(err), "%v", err)
 		return false
 	case pages.Damaged > 0:
-		r.addFailure(check, repairHint, "%s: %d of %d pages are damaged", path, pages.Damaged, pages.Pages)
+		r.addFailure(check, repairHint, "%s: %s", path, pages.DamageText())
 	case pages.Corrected > 0:
 		r.addFailure(check, "check the disk and the memory of the machine; with the server and its workers stopped, picket doctor --repair rewrites the pages",
 			"%s: %d of %d pages have a changed bit, which is corrected whenever they are read", path, pages.Corrected, pages.Pages)

@@ -34,7 +34,7 @@ func CheckFilesBelongTogether(ctx context.Context, r *Report, f DataFiles) {
 		if hasQueue {
 			there, missing, what = f.Queue, f.Store, "all stored events, alerts and accounts were in it"
 		}
-		r.addFailure("files", restoreHint, "%s is there and %s is not: %s", filepath.Base(there), filepath.Base(missing), what)
+		r.addFailure("files", restoreHint, "%s is there and %s is missing or empty: %s", filepath.Base(there), filepath.Base(missing), what)
 	}
 	for _, file := range []string{f.Queue, f.DiskBuffer, f.Store} {
 		if wal := file + "-wal"; !exists(file) && exists(wal) {
@@ -52,9 +52,11 @@ func CheckFilesBelongTogether(ctx context.Context, r *Report, f DataFiles) {
 	}
 }
 
+// exists reports whether a file is there and is not empty. An empty one is not opened, which
+// would make it a new database.
 func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+	info, err := os.Stat(path)
+	return err == nil && info.Size() > 0
 }
 
 // queueStats reads the stats of a queue in a file.

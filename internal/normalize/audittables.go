@@ -22,6 +22,13 @@ var auditRecordTypesByNumber = map[string]string{
 	"1800": "INTEGRITY_DATA", "1805": "INTEGRITY_RULE", "2404": "CRYPTO_KEY_USER", "2407": "CRYPTO_SESSION",
 }
 
+// auditFields are the names of fields in the records of the audit system. Source: the field
+// dictionary of the audit project.
+const auditFields = `a0 a1 a2 a3 a4 a5 a6 a7 a8 a9 acct addr arch argc auid cap_fe cap_fi cap_fp cap_fver cgroup cmd comm cwd daddr data ` +
+	`dev device dport egid euid exe exit family fd flags fsgid fsuid gid gpg_res grantors hostname id inode item items key laddr lport ` +
+	`mode name nametype new_gid node obj objtype ogid op ouid path perm pid ppid proctitle proto rdev res result role root_dir saddr ` +
+	`scontext ses sgid sig socktype sport subj success suid sw syscall tclass tcontext terminal tty type uid unit ver vm`
+
 // encodedAuditFields are the fields whose values a program controls. The kernel
 // writes them in quotes, or in hex if they contain special characters.
 var encodedAuditFields = map[string]bool{

@@ -17,7 +17,7 @@ func (r *Reader) resetText(d *Event) {
 }
 
 // setHostFromText sets the host that only the text of an event names. The event gets a
-// field of it, without which a filter could not except the host's events.
+// field of it, as others have.
 func (d *Event) setHostFromText(host string) {
 	d.Host = host
 	d.text.fields = appendField(d.text.fields, "host", host)

@@ -53,8 +53,10 @@ var falcoFormat = format{
 	},
 }
 
+const falcoRulePrefix = "falco:"
+
 func falcoAlert(d *Event) *SenderAlert {
-	v := &SenderAlert{RuleID: "falco:" + d.value("rule"), Title: d.value("rule")}
+	v := &SenderAlert{RuleID: falcoRulePrefix + d.value("rule"), Title: d.value("rule")}
 	switch strings.ToLower(d.value("priority")) {
 	case "emergency", "alert", "critical":
 		v.Level = sigma.Critical

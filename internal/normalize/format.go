@@ -29,8 +29,8 @@ type format struct {
 	lastPartPrefixes []string
 
 	// Paths of the event's metadata, best first.
-	idPaths, agentPaths, hostPaths, timePaths, typePaths, osPaths, classKeyPaths []string
-	numericID                                                                    bool
+	idPaths, agentPaths, hostPaths, timePaths, typePaths, osPaths, classKeyPaths, productPaths []string
+	numericID                                                                                  bool
 
 	// classify returns the class, given the values at osPaths and classKeyPaths.
 	classify func(r *Reader, d *Event, os, key string) *Class
@@ -85,6 +85,7 @@ func (m *format) metadataAt(path string) []rankedMetadataKind {
 	var fields []rankedMetadataKind
 	for kind, paths := range [metadataKindCount][]string{
 		idMetadata: m.idPaths, agentMetadata: m.agentPaths, hostMetadata: m.hostPaths, timeMetadata: m.timePaths, typeMetadata: m.typePaths, osMetadata: m.osPaths, classKeyMetadata: m.classKeyPaths,
+		productMetadata: m.productPaths,
 	} {
 		for i, p := range paths {
 			if p == path {

@@ -44,7 +44,10 @@ func KnownSources() []lint.KnownLogSource {
 	}
 	addServices("linux", append(slices.Concat(slices.Collect(maps.Values(programServices))...), "sysmon", "auditd", fallbackLogServices[0])...)
 	for _, category := range auditCategoriesByBit {
-		out = append(out, lint.KnownLogSource{LogSource: sigma.LogSource{Product: "linux", Category: category, Service: "auditd"}})
+		out = append(out, lint.KnownLogSource{
+			LogSource: sigma.LogSource{Product: "linux", Category: category, Service: "auditd"},
+			Fields:    append(knownFields(category), strings.Fields(auditFields)...),
+		})
 	}
 	for _, product := range []string{"windows", "linux", "macos"} {
 		for _, category := range slices.Sorted(maps.Keys(declarableCategories)) {
@@ -61,7 +64,7 @@ func knownFields(category string) []string {
 	if !ok {
 		return nil
 	}
-	return append(strings.Fields(commonSysmonFields), strings.Fields(of)...)
+	return append(append(strings.Fields(commonSysmonFields), HostField), strings.Fields(of)...)
 }
 
 // commonSysmonFields are the fields of all Sysmon events.

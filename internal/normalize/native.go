@@ -72,7 +72,7 @@ func nativeClass(r *Reader, d *Event, os, action string) *Class {
 	}
 	category := picket.NativeCategory(d.Type, action)
 	if category == "" {
-		return declaredTypeClass(r, d, system)
+		return r.declaredClass(d, declaration{os: system, typ: d.Type})
 	}
 	if system == "linux" && category == "process_creation" {
 		return nativeExecClass(r, d)
@@ -89,31 +89,6 @@ func nativeExecClass(r *Reader, d *Event) *Class {
 		}}
 	})
 }
-
-// declaredTypeClass returns the class of an event whose declared type is all that is known.
-// The type is also the category, if Sigma has such a category.
-func declaredTypeClass(r *Reader, d *Event, system string) *Class {
-	if !declarableCategories[d.Type] {
-		return r.categoryClass(d.format, system, "", "")
-	}
-	return r.categoryClass(d.format, system, d.Type, d.Type)
-}
-
-// declarableCategories are the categories that a sender can declare as event_type.
-var declarableCategories = func() map[string]bool {
-	set := map[string]bool{
-		"file_access": true, "file_rename": true, "process_termination": true, "antivirus": true, "dns": true,
-		"firewall": true, "proxy": true, "webserver": true, "database": true,
-	}
-	for _, of := range windowsEventCategories {
-		for _, names := range of {
-			for _, name := range names {
-				set[name] = true
-			}
-		}
-	}
-	return set
-}()
 
 // appendField appends a computed field, unless its value is empty.
 func appendField(dst []sigma.Field, name, value string) []sigma.Field {

@@ -18,7 +18,8 @@ import (
 )
 
 // A Class is the kind of an event: its type, operating system and logsources.
-// There are few classes; within one Reader equal classes are the same pointer.
+// There are few classes; within one Reader equal classes are the same pointer, but those
+// of declared types may be replaced when there are many.
 type Class struct {
 	Type    string            // picket.Event.Type, unless the event declares one
 	OS      string            // "windows", "linux", "macos" or ""
@@ -45,6 +46,7 @@ type Event struct {
 	Alert                   *SenderAlert
 
 	format   *format
+	product  string // that it declares
 	pathBits uint64
 	leaves   []flatjson.Leaf
 	text     *embeddedText // nil in formats without text
@@ -57,9 +59,11 @@ type Reader struct {
 	leaves  []flatjson.Leaf
 	classes map[classKey]*Class
 
-	text       embeddedText // of the current event
-	auditEvent auditEvent
-	embedded   *Reader // reads events embedded in others; nil until there is one
+	declared     map[declaration]*Class // at most maxDeclaredClasses
+	fallbackType string                 // of the current event
+	text         embeddedText           // of the current event
+	auditEvent   auditEvent
+	embedded     *Reader // reads events embedded in others; nil until there is one
 }
 
 // NewReader returns a Reader.
@@ -104,6 +108,7 @@ const (
 	typeMetadata
 	osMetadata
 	classKeyMetadata // what else the class depends on
+	productMetadata
 	metadataKindCount
 )
 
@@ -175,7 +180,7 @@ func (r *Reader) Read(raw []byte) (*Event, error) {
 		d.ID = v.Text
 	}
 	d.AgentID, d.Host, d.Type = best[agentMetadata].Text, best[hostMetadata].Text, best[typeMetadata].Text
-	d.Time = parseTime(best[timeMetadata])
+	d.Time, d.product = parseTime(best[timeMetadata]), best[productMetadata].Text
 	d.Class = m.classify(r, d, best[osMetadata].Text, best[classKeyMetadata].Text)
 	if d.text != nil && len(d.text.fields) > maxEmbeddedTextFields {
 		return nil, fmt.Errorf("the text in it has more than %d fields", maxEmbeddedTextFields)
@@ -185,6 +190,14 @@ func (r *Reader) Read(raw []byte) (*Event, error) {
 		d.Alert.truncate()
 	}
 	return d, nil
+}
+
+// ReadOfType is Read for an event of which is known from elsewhere, such as the URL that
+// it was posted to, what type it has if it declares none.
+func (r *Reader) ReadOfType(raw []byte, typ string) (*Event, error) {
+	r.fallbackType = typ
+	defer func() { r.fallbackType = "" }()
+	return r.Read(raw)
 }
 
 // DropReferences drops all references to the events that r has read, which would keep the last

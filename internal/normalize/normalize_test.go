@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"weak"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/picket-edr/picket/internal/normalize"
+	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -133,4 +136,67 @@ func BenchmarkRead(b *testing.B) {
 			}
 		})
 	}
+}
+
+// An event of no known format belongs to the logsources that it declares, and those have
+// the hint for rules that are for them.
+func TestDeclaredLogSources(t *testing.T) {
+	r := normalize.NewReader()
+	for _, tt := range []struct{ raw, want string }{
+		{`{"event_type":"vpn_login"}`, "product= category=vpn_login service=vpn_login\n"},
+		{`{"event_type":"okta","product":"okta"}`, "product=okta category=okta service=okta\n"},
+		{`{"event_type":"audit","vendor":"kubernetes","service":"audit","os":"linux"}`, "product=kubernetes category=audit service=audit\nproduct=linux category=audit service=audit\n"},
+		{`{"event_type":"application","product":"kubernetes","service":"audit"}`, "product=kubernetes category=application service=application\nproduct=kubernetes category=application service=audit\n"},
+		{`{"a":1,"product":"p"}`, "product=p category= service=\n"},
+		{`{"a":1,"service":"s","os":"linux"}`, "product=linux category= service=s\n"},
+		{`{"event_type":"firewall","product":"cisco","os":"linux"}`, "product=linux category=firewall service=\n"},
+		{`{"agent_id":"a","event_id":"e","event_type":"vpn_login","severity":"low","version":"1","host":{"os":"Linux"}}`, "product=linux category=vpn_login service=vpn_login\n"},
+		{`{"event_type":"` + strings.Repeat("x", 129) + `"}`, ""},
+		{`{"a":1}`, ""},
+	} {
+		d, err := r.Read([]byte(tt.raw))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got strings.Builder
+		for _, s := range d.Class.Sources {
+			fmt.Fprintf(&got, "product=%s category=%s service=%s\n", s.Product, s.Category, s.Service)
+		}
+		if diff := cmp.Diff(tt.want, got.String()); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", tt.raw, diff)
+		}
+	}
+	for source, want := range map[sigma.LogSource]string{
+		{Category: "vpn_login"}:                                            `JSON events of your own have it with event_type "vpn_login"`,
+		{Product: "okta", Service: "okta"}:                                 `JSON events of your own have it with event_type "okta", product "okta"`,
+		{Product: "kubernetes", Category: "application", Service: "audit"}: `JSON events of your own have it with event_type "application", product "kubernetes", service "audit"`,
+	} {
+		if got := normalize.DeclarationHint(source); got != want {
+			t.Errorf("%s: hint %q, want %q", source, got, want)
+		}
+	}
+	if d, err := r.ReadOfType([]byte(`{"a":1}`), "vpn"); err != nil || len(d.Class.Sources) != 1 || d.Class.Sources[0].Category != "vpn" {
+		t.Errorf("of type vpn: %+v, %v", d, err)
+	}
+}
+
+// Classes of made-up types do not fill the memory.
+func TestManyDeclaredTypes(t *testing.T) {
+	r := normalize.NewReader()
+	read := func(typ string) *normalize.Class {
+		d, err := r.Read([]byte(`{"event_type":"` + typ + `"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.Class
+	}
+	first := weak.Make(read("first"))
+	for n := range 5000 {
+		typ := fmt.Sprint("t", n)
+		if read(typ) != read(typ) {
+			t.Fatal("equal classes are not the same pointer")
+		}
+	}
+	testenv.Until(t, "the first class is freed", func() bool { runtime.GC(); return first.Value() == nil })
+	runtime.KeepAlive(r)
 }

@@ -17,6 +17,20 @@ type SenderAlert struct {
 	Tags          []string
 }
 
+// senderRulePrefixes begin the rule ids of the alerts that senders raise.
+var senderRulePrefixes = []string{falcoRulePrefix}
+
+// SenderRuleTitle returns the title of the sender's rule with an id, as far as the id has
+// it, and whether it is such an id.
+func SenderRuleTitle(ruleID string) (title string, ok bool) {
+	for _, prefix := range senderRulePrefixes {
+		if title, ok := strings.CutPrefix(ruleID, prefix); ok && title != "" {
+			return title, true
+		}
+	}
+	return "", false
+}
+
 // Bounds of a SenderAlert, in bytes.
 const (
 	maxAlertNameBytes = 128 // of RuleID and Title

@@ -25,7 +25,7 @@ var syslogFormat = format{
 			system = "linux"
 		}
 		if system != "linux" || declarableCategories[d.Type] {
-			return declaredTypeClass(r, d, system)
+			return r.declaredClass(d, declaration{os: system, typ: d.Type})
 		}
 		services := logServices(d.text.program)
 		if services[0] == "sudo" {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/store"
@@ -30,6 +31,9 @@ type Report struct {
 	Sampled int              `json:"sampled"` // events that were read
 	Sources []ReceivedSource `json:"sources"` // that the sampled events belong to, by name
 	Rules   []RuleCoverage   `json:"rules"`   // and correlations, in the order of the rule set
+	// TypesWithoutLogSource are the types of events of which some have no logsource, so that
+	// no rule can match them.
+	TypesWithoutLogSource []string `json:"types_without_logsource"`
 }
 
 // A ReceivedSource is a logsource that events belong to.
@@ -37,6 +41,7 @@ type ReceivedSource struct {
 	LogSource string `json:"logsource"`
 	Events    int    `json:"events"` // among those sampled
 	Fields    int    `json:"fields"` // distinct
+	Rules     int    `json:"rules"`  // enabled, for the logsource
 }
 
 // RuleCoverage says whether a rule can fire.
@@ -57,12 +62,13 @@ const (
 	maxSampledTypes     = 500
 	maxFieldsNotInRules = 100_000 // names that no rule has, over all logsources
 	maxFieldNameBytes   = 256     // of such a name
+	maxSources          = 5000    // logsources: senders may declare many
 )
 
 // Measure samples the newest events of each type since a time, and returns which of the
 // enabled rules can fire on events like them.
 func Measure(ctx context.Context, events Events, set *ruleset.LoadedRules, since time.Time) (Report, error) {
-	report := Report{Since: since.UTC(), Sources: []ReceivedSource{}, Rules: []RuleCoverage{}}
+	report := Report{Since: since.UTC(), Sources: []ReceivedSource{}, Rules: []RuleCoverage{}, TypesWithoutLogSource: []string{}}
 	s := sample{fieldsOf: make(map[sigma.LogSource]map[string]bool), eventsOf: make(map[sigma.LogSource]int), reader: normalize.NewReader(), inRules: make(map[string]bool)}
 	for _, r := range set.Effective.Rules {
 		r.Detections.CanHold(func(name string) bool { s.inRules[name] = true; return true })
@@ -76,13 +82,24 @@ func Measure(ctx context.Context, events Events, set *ruleset.LoadedRules, since
 			return report, fmt.Errorf("measure coverage: read events of type %q: %w", typ, err)
 		}
 	}
+	report.TypesWithoutLogSource = append(report.TypesWithoutLogSource, s.withoutLogSource...)
 	report.Sampled = s.events
 	for source, n := range s.eventsOf {
-		report.Sources = append(report.Sources, ReceivedSource{source.String(), n, len(s.fieldsOf[source])})
+		report.Sources = append(report.Sources, ReceivedSource{source.String(), n, len(s.fieldsOf[source]), rulesFor(source, set)})
 	}
 	slices.SortFunc(report.Sources, func(a, b ReceivedSource) int { return strings.Compare(a.LogSource, b.LogSource) })
 	report.Rules = s.coverageOf(set)
 	return report, nil
+}
+
+// rulesFor returns how many enabled rules are for a logsource.
+func rulesFor(source sigma.LogSource, set *ruleset.LoadedRules) (n int) {
+	for _, r := range set.Enabled {
+		if r.Kind == ast.RuleDocument && r.LogSource.Covers(source) {
+			n++
+		}
+	}
+	return n
 }
 
 // receivedTypes returns the types of the events received since a time, the most frequent
@@ -111,8 +128,11 @@ type sample struct {
 	inRules  map[string]bool // names that rules have; these are always kept
 	fieldsOf map[sigma.LogSource]map[string]bool
 	eventsOf map[sigma.LogSource]int
-	reader   *normalize.Reader
-	fields   []sigma.Field
+
+	withoutLogSource []string // types
+
+	reader *normalize.Reader
+	fields []sigma.Field
 }
 
 // readNewest adds the newest received events of a type.
@@ -124,7 +144,7 @@ func (s *sample) readNewest(ctx context.Context, events Events, typ string) erro
 			return err
 		}
 		for i := range page.Events {
-			s.add(page.Events[i].Raw)
+			s.add(&page.Events[i])
 		}
 		n += len(page.Events)
 		if q.Cursor = page.Next; q.Cursor == "" {
@@ -135,17 +155,23 @@ func (s *sample) readNewest(ctx context.Context, events Events, typ string) erro
 }
 
 // add adds the logsources and the fields of an event.
-func (s *sample) add(raw []byte) {
-	d, err := s.reader.Read(raw)
+func (s *sample) add(ev *picket.Event) {
+	d, err := s.reader.ReadOfType(ev.Raw, ev.Type)
 	if err != nil {
 		return // accepted by an earlier version
 	}
 	defer s.reader.DropReferences()
 	s.events++
+	if len(d.Class.Sources) == 0 && !slices.Contains(s.withoutLogSource, ev.Type) {
+		s.withoutLogSource = append(s.withoutLogSource, strings.Clone(ev.Type))
+	}
 	s.fields = d.Fields(s.fields[:0])
 	for _, source := range d.Class.Sources {
-		s.eventsOf[source]++
 		of := s.fieldsOf[source]
+		if of == nil && len(s.fieldsOf) >= maxSources {
+			continue
+		}
+		s.eventsOf[source]++
 		if of == nil {
 			of = make(map[string]bool)
 			s.fieldsOf[source] = of

@@ -22,8 +22,10 @@ func ReadDisabled(file string) (map[string]bool, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read disabled rules: %w", err)
 	}
-	for _, id := range strings.Fields(string(data)) {
-		disabled[id] = true
+	for line := range strings.Lines(string(data)) {
+		if id := strings.TrimSpace(line); id != "" {
+			disabled[id] = true
+		}
 	}
 	return disabled, nil
 }

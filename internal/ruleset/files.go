@@ -112,6 +112,20 @@ func readFiles(sources []Source) ([]ruleFile, error) {
 	return all, nil
 }
 
+// emptySourceProblems reports the sources that have no rule, given the files of all
+// sources: their paths may be wrong.
+func emptySourceProblems(sources []Source, all []ruleFile) (problems []Problem) {
+	for _, s := range sources {
+		isIn := func(f ruleFile) bool {
+			return (strings.HasPrefix(f.Name, s.Name+"/") || filepath.Clean(f.Name) == s.Name) && !isNotARule(f.Data)
+		}
+		if !s.Optional && !s.Pipeline && !slices.ContainsFunc(all, isIn) {
+			problems = append(problems, Problem{File: s.Name, Reason: "there are no rules in it", Hint: "is it the right path?", EmptySource: true})
+		}
+	}
+	return problems
+}
+
 // packOf returns the pack that a file is part of, "" if none.
 func (s *Source) packOf(name string) string {
 	pack, _, inFolder := strings.Cut(name, "/")

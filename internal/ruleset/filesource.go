@@ -11,7 +11,7 @@ import (
 
 // A fileSource reads rules from files.
 type fileSource struct {
-	sources      []Source
+	places       []Source
 	disabledFile string     // ids of disabled rules, one a line
 	mu           sync.Mutex // serialises changes of disabledFile
 }
@@ -21,9 +21,11 @@ func (d *fileSource) read() (files []ruleFile, disabledIDs map[string]bool, err 
 	if err != nil {
 		return nil, nil, err
 	}
-	all, err := readFiles(d.sources)
+	all, err := readFiles(d.places)
 	return all, disabled, err
 }
+
+func (d *fileSource) sources() []Source { return d.places }
 
 func (d *fileSource) setDisabled(id string, disabled bool) error {
 	d.mu.Lock()
@@ -43,7 +45,7 @@ func (d *fileSource) fingerprint() string {
 		}
 		fmt.Fprintf(&b, "%s %d %d\n", name, info.Size(), info.ModTime().UnixNano())
 	}
-	for _, s := range d.sources {
+	for _, s := range d.places {
 		if s.FS != nil {
 			continue
 		}

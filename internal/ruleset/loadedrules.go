@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/sigma"
 	"github.com/picket-edr/picket/sigma/ast"
 )
@@ -31,6 +33,8 @@ type Problem struct {
 	Hint    string `json:"hint,omitempty"`
 	// Pack is the pack of the file, see RuleInfo.
 	Pack string `json:"pack,omitempty"`
+	// EmptySource is whether the file is a whole source of rules that has none.
+	EmptySource bool `json:"-"`
 }
 
 // String returns the problem in one line, in the format of compilers.
@@ -80,7 +84,9 @@ func Load(sources []Source, disabled map[string]bool) (LoadedRules, error) {
 	if err != nil {
 		return LoadedRules{}, err
 	}
-	return compileFiles(all, disabled, time.Now())
+	set, err := compileFiles(all, disabled, time.Now())
+	set.Problems = append(set.Problems, emptySourceProblems(sources, all)...)
+	return set, err
 }
 
 // compileFiles parses and compiles files.
@@ -252,6 +258,17 @@ func (set *LoadedRules) fillEnabledAndDisabled(collection ast.Collection, disabl
 	for _, f := range collection.Filters {
 		add(&f.Meta, ast.FilterDocument, f.LogSource)
 	}
+	set.Disabled = append(set.Disabled, SenderRules(disabled)...)
+}
+
+// SenderRules returns the rules of senders, such as Falco's, among disabled ones, by id.
+func SenderRules(disabled map[string]bool) (rules []RuleInfo) {
+	for _, id := range slices.Sorted(maps.Keys(disabled)) {
+		if title, ok := normalize.SenderRuleTitle(id); ok {
+			rules = append(rules, RuleInfo{Meta: &ast.Meta{ID: id, Title: title}, Pack: "sender"})
+		}
+	}
+	return rules
 }
 
 // maxRuleIDBytes bounds the id of a rule.

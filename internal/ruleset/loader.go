@@ -10,6 +10,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/internal/store"
 )
 
@@ -33,6 +34,8 @@ type Loader struct {
 type ruleSource interface {
 	// read returns the files and the ids of disabled rules.
 	read() (files []ruleFile, disabledIDs map[string]bool, err error)
+	// sources are where the files are; nil: elsewhere.
+	sources() []Source
 	// fingerprint identifies the state of the files; it changes if they do.
 	fingerprint() string
 	// setDisabled disables or enables a rule persistently.
@@ -42,7 +45,7 @@ type ruleSource interface {
 // NewLoader returns a loader of the rules of sources. disabledFile lists the ids of
 // disabled rules.
 func NewLoader(sources []Source, disabledFile string, log *slog.Logger) (*Loader, error) {
-	return newLoader(&fileSource{sources: sources, disabledFile: disabledFile}, log)
+	return newLoader(&fileSource{places: sources, disabledFile: disabledFile}, log)
 }
 
 func newLoader(source ruleSource, log *slog.Logger) (*Loader, error) {
@@ -76,6 +79,7 @@ func (l *Loader) Load() error {
 	if err != nil {
 		return err
 	}
+	set.Problems = append(set.Problems, emptySourceProblems(l.source.sources(), files)...)
 	for _, note := range set.Warnings {
 		l.log.Warn("pipeline warning", "warning", note)
 	}
@@ -119,10 +123,11 @@ func (l *Loader) List() (enabled, disabled []RuleInfo) {
 }
 
 // SetEnabled enables or disables a rule, now and after a restart. An unknown rule is
-// picket.ErrNotFound.
+// picket.ErrNotFound. The rule may be one of a sender, such as Falco.
 func (l *Loader) SetEnabled(_ context.Context, id string, on bool) error {
 	all, switched := l.List()
-	if !slices.ContainsFunc(slices.Concat(all, switched), func(e RuleInfo) bool { return e.ID == id }) {
+	_, ofSender := normalize.SenderRuleTitle(id)
+	if !ofSender && !slices.ContainsFunc(slices.Concat(all, switched), func(e RuleInfo) bool { return e.ID == id }) {
 		return fmt.Errorf("switch rule %s: %w", id, picket.ErrNotFound)
 	}
 	if err := l.source.setDisabled(id, !on); err != nil {

@@ -95,7 +95,7 @@ func (f PackDir) Add(ctx context.Context, pathOrURL string, o AddOptions) (p Pac
 			return p, err
 		}
 	}
-	set, err := Load([]Source{{Name: newDir}}, nil)
+	set, err := Load([]Source{{Name: newDir, Optional: true}}, nil)
 	if err != nil {
 		return p, err
 	}

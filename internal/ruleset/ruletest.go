@@ -1,9 +1,11 @@
 package ruleset
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -12,8 +14,10 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/sigma"
 	"github.com/picket-edr/picket/sigma/correlation"
+	"github.com/picket-edr/picket/sigma/lint"
 	"github.com/picket-edr/picket/sigma/pipeline"
 )
 
@@ -43,7 +47,7 @@ func (e *testEvents) UnmarshalYAML(node *yaml.Node) error {
 // A TestResult is the outcome of one case.
 type TestResult struct {
 	File string `json:"file"`
-	Case string `json:"case"`
+	Case string `json:"case"`            // "": none of the file could be run
 	Err  string `json:"error,omitempty"` // "": as expected
 }
 
@@ -75,6 +79,9 @@ func TestRules(sources []Source) ([]TestResult, error) {
 			results = append(results, testRule(f, name, byName[name], pipe)...)
 		}
 	}
+	for _, p := range emptySourceProblems(sources, all) {
+		results = append(results, TestResult{p.File, "", p.Reason})
+	}
 	return results, nil
 }
 
@@ -98,8 +105,8 @@ func testRule(f ruleFile, testFileName string, testData []byte, pipe *pipeline.P
 	if len(errs) > 0 {
 		return fail(errs[0])
 	}
-	var cases testFile
-	if err := yaml.Unmarshal(testData, &cases); err != nil {
+	cases, err := parseTestFile(testData)
+	if err != nil {
 		return fail(err)
 	}
 	if len(cases.Fires) == 0 || len(cases.Silent) == 0 {
@@ -119,6 +126,9 @@ func testRule(f ruleFile, testFileName string, testData []byte, pipe *pipeline.P
 				r.Err = err.Error()
 			} else if fired != want {
 				r.Err = fmt.Sprintf("fired is %t", fired)
+				if want {
+					r.Err += logSourceMismatch(set, cases[n])
+				}
 			}
 			results = append(results, r)
 		}
@@ -126,6 +136,56 @@ func testRule(f ruleFile, testFileName string, testData []byte, pipe *pipeline.P
 	run("fires", cases.Fires, true)
 	run("silent", cases.Silent, false)
 	return results
+}
+
+// logSourceMismatch says that the events belong to other logsources than the rules are
+// for, "" if some event is of the logsource of a rule.
+func logSourceMismatch(rules *sigma.RuleSet, events testEvents) string {
+	reader := normalize.NewReader()
+	var have, want []string
+	for _, ev := range events {
+		raw, err := json.Marshal(ev)
+		if err != nil {
+			return ""
+		}
+		d, err := reader.Read(raw)
+		if err != nil {
+			return ""
+		}
+		if rules.Group(d.Class.Sources...) != nil {
+			return ""
+		}
+		for _, s := range d.Class.Sources {
+			have = append(have, s.String())
+		}
+	}
+	for _, r := range rules.Rules() {
+		want = append(want, r.LogSource.String())
+	}
+	return fmt.Sprintf(": the event is of the logsource %s, the rule is for %s", joinNames(have), joinNames(want))
+}
+
+// joinNames returns each name once, "none" for no names.
+func joinNames(names []string) string {
+	slices.Sort(names)
+	return cmp.Or(strings.Join(slices.Compact(names), " and "), "none")
+}
+
+func parseTestFile(data []byte) (cases testFile, err error) {
+	var keys map[string]yaml.Node
+	if err := yaml.Unmarshal(data, &keys); err != nil {
+		return cases, err
+	}
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		if key != "fires" && key != "silent" {
+			err := fmt.Errorf("unknown key %q", key)
+			if near := lint.NearestName(key, []string{"fires", "silent"}); near != "" {
+				err = fmt.Errorf("%w (did you mean %s?)", err, near)
+			}
+			return cases, err
+		}
+	}
+	return cases, yaml.Unmarshal(data, &cases)
 }
 
 // anyRuleFires reports whether any rule or correlation matches the events, except

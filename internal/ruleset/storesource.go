@@ -100,6 +100,8 @@ func NewPublishedLoader(ctx context.Context, coordination store.Coordination, lo
 	}
 }
 
+func (p *storeSource) sources() []Source { return nil }
+
 // refresh reads the newest published rules.
 func (p *storeSource) refresh() error {
 	r, err := p.store.PublishedRules(p.ctx, p.last.Version)

@@ -50,7 +50,7 @@ func TestXML(t *testing.T) {
 		"bare.xml": strings.NewReplacer("<Events>", "", "</Events>", "", `<?xml version="1.0" encoding="UTF-8"?>`, "").Replace(export),
 	} {
 		var got []string
-		err := scan.ReadFile(file(t, name, []byte(text)), func(raw []byte) error {
+		err := scan.ReadFiles(t.Context(), []string{file(t, name, []byte(text))}, new(scan.Progress), func(_ string, raw []byte) error {
 			var v any
 			if err := json.Unmarshal(raw, &v); err != nil {
 				return err
@@ -74,8 +74,10 @@ func TestMalformedXML(t *testing.T) {
 		"deep":  "<Event>" + strings.Repeat("<a>", 100_000),
 		"other": `<?xml version="1.0" encoding="UTF-16"?><Event/>`,
 	} {
-		if err := scan.ReadFile(file(t, "a.xml", []byte(text)), func([]byte) error { return nil }, func(error) {}); err == nil {
-			t.Errorf("%s is no error", name)
+		var problems []error
+		err := scan.ReadFiles(t.Context(), []string{file(t, "a.xml", []byte(text))}, new(scan.Progress), func(string, []byte) error { return nil }, func(err error) { problems = append(problems, err) })
+		if err != nil || len(problems) != 1 {
+			t.Errorf("%s: %v, problems %v", name, err, problems)
 		}
 	}
 }

@@ -95,12 +95,6 @@ func filesUnder(path string, p *Progress) ([]eventFile, error) {
 // stdinPath is the name of standard input.
 const stdinPath = "-"
 
-// ReadFile calls addEvent with each event of a file in order. addEvent may keep the
-// bytes. It calls onSkipped with an error for each event that cannot be read.
-func ReadFile(name string, addEvent func(raw []byte) error, onSkipped func(error)) error {
-	return newEventFile(name).read(context.Background(), new(Progress), &callbackSink{onEvent: addEvent, onSkipped: onSkipped})
-}
-
 // An eventSink takes the records of a file in order.
 type eventSink interface {
 	// addRawEvent adds an event, and keeps its bytes.
@@ -111,28 +105,6 @@ type eventSink interface {
 	skipRecord(error)
 	// flush says that the next record may be long in coming.
 	flush() error
-}
-
-// A callbackSink calls functions.
-type callbackSink struct {
-	onEvent   func(raw []byte) error
-	onSkipped func(error)
-	decoder   evtx.Decoder
-}
-
-func (s *callbackSink) addRawEvent(raw []byte) error { return s.onEvent(raw) }
-func (s *callbackSink) skipRecord(err error)         { s.onSkipped(err) }
-func (s *callbackSink) flush() error                 { return nil }
-
-func (s *callbackSink) addChunk(c evtx.Chunk) error {
-	for rec, err := range s.decoder.Records(c) {
-		if err != nil {
-			s.onSkipped(err)
-		} else if err := s.onEvent(rec.JSON); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // read adds each event until the file or ctx ends.

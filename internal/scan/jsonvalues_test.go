@@ -22,7 +22,7 @@ func TestJSONValuesInParts(t *testing.T) {
 	want := append(slices.Clone(values), values[1], values[0])
 	for name, r := range map[string]io.Reader{"whole": strings.NewReader(text), "bytes": iotest.OneByteReader(strings.NewReader(text))} {
 		var got []string
-		err := readJSONValues(bufio.NewReader(r), &callbackSink{onEvent: func(raw []byte) error { got = append(got, strings.TrimSpace(string(raw))); return nil }})
+		err := readJSONValues(bufio.NewReader(r), &eventCallbacks{onEvent: func(_ string, raw []byte) error { got = append(got, strings.TrimSpace(string(raw))); return nil }})
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
 			t.Errorf("%s: %v %s", name, err, diff)
 		}
@@ -39,7 +39,7 @@ func FuzzJSONValues(f *testing.F) {
 		var got []string
 		var err error
 		testenv.CheckAllocated(t, 1<<20+64*len(text), func() {
-			err = readJSONValues(bufio.NewReader(bytes.NewReader(text)), &callbackSink{onEvent: func(raw []byte) error { got = append(got, string(bytes.TrimSpace(raw))); return nil }})
+			err = readJSONValues(bufio.NewReader(bytes.NewReader(text)), &eventCallbacks{onEvent: func(_ string, raw []byte) error { got = append(got, string(bytes.TrimSpace(raw))); return nil }})
 		})
 		var values []json.RawMessage
 		if json.Unmarshal(text, &values) != nil || values == nil {

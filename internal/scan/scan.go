@@ -67,12 +67,7 @@ const (
 // onMatch fails.
 func Files(ctx context.Context, e *detect.Engine, paths []string, p *Progress, onMatch func(LocatedMatch) error, onProblem func(error)) error {
 	return scan(ctx, e, p, onMatch, onProblem, func(f *producer) error {
-		for _, s := range findEventFiles(paths, p, f.reportProblem) {
-			if err := f.readFile(s); err != nil {
-				return err
-			}
-		}
-		return nil
+		return readFiles(f.ctx, paths, p, f)
 	})
 }
 
@@ -84,7 +79,6 @@ func Events(ctx context.Context, e *detect.Engine, p *Progress, onMatch func(Loc
 	err := scan(ctx, e, p, onMatch, func(err error) { failed = errors.Join(failed, err) }, func(f *producer) error {
 		for ev, err := range events {
 			if err != nil && f.ctx.Err() == nil {
-				f.flush()
 				f.reportProblem(err)
 			}
 			if err != nil || f.addEvent(ev) != nil {
@@ -226,24 +220,8 @@ type producer struct {
 	job      *detectionJob
 }
 
-// readFile reads a file. It fails only if ctx ends.
-func (p *producer) readFile(s eventFile) error {
-	if s.isZip() {
-		return p.readZip(s)
-	}
-	return p.addRecordsOfFile(s.name, func() error { return s.read(p.ctx, p.progress, p) })
-}
-
-// addRecordsOfFile calls addRecords, which adds the records of a file, and reports its
-// error as a problem. It fails only if ctx ends.
-func (p *producer) addRecordsOfFile(file string, addRecords func() error) error {
-	p.file, p.n = file, 0
-	if err := addRecords(); err != nil && p.ctx.Err() == nil {
-		p.flush()
-		p.reportProblem(fmt.Errorf("read %s: %w", file, err))
-	}
-	return p.flush()
-}
+// beginFile says that the next events are those of a file.
+func (p *producer) beginFile(name string) { p.file, p.n = name, 0 }
 
 // addRawEvent adds an event of a file, and keeps its bytes.
 func (p *producer) addRawEvent(raw []byte) error {
@@ -274,7 +252,6 @@ func (p *producer) addEvent(ev picket.Event) error {
 // skipRecord reports an event that cannot be read. It is counted as a record, so that
 // record numbers match line numbers.
 func (p *producer) skipRecord(err error) {
-	p.flush()
 	p.n++
 	p.progress.Unreadable.Add(1)
 	p.reportProblem(recordError(p.file, p.n, err))
@@ -282,6 +259,7 @@ func (p *producer) skipRecord(err error) {
 
 // reportProblem adds a problem at this point of the input.
 func (p *producer) reportProblem(err error) {
+	p.flush()
 	j := &detectionJob{done: make(chan detectionResult, 1)}
 	j.done <- detectionResult{problems: []error{err}}
 	select {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/scan"
+	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -207,24 +208,29 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// ReadFile returns each event in newly allocated bytes.
-func TestRead(t *testing.T) {
+// ReadFiles returns each event in newly allocated bytes, and ends with the error of its
+// callback.
+func TestReadFiles(t *testing.T) {
+	dir := t.TempDir()
+	testenv.Check(t, os.WriteFile(filepath.Join(dir, "a.ndjson"), []byte(event(1, "a")+"\nx\n"+event(2, "b")), 0o600))
+	testenv.Check(t, os.WriteFile(filepath.Join(dir, "b.json"), []byte("["+event(3, "c")+"]"), 0o600))
 	var events []string
 	var kept [][]byte
-	err := scan.ReadFile(file(t, "a.ndjson", []byte(event(1, "a")+"\nx\n"+event(2, "b"))), func(raw []byte) error {
+	err := scan.ReadFiles(t.Context(), []string{dir}, new(scan.Progress), func(file string, raw []byte) error {
+		events = append(events, filepath.Base(file))
 		kept = append(kept, raw)
 		return nil
-	}, func(err error) { events = append(events, err.Error()) })
-	if err != nil {
-		t.Fatal(err)
-	}
+	}, func(err error) { events = append(events, strings.ReplaceAll(err.Error(), dir, "")) })
+	testenv.Check(t, err)
 	for _, k := range kept {
 		events = append(events, string(k))
 	}
-	if diff := cmp.Diff([]string{"line 2 is not an event", event(1, "a"), event(2, "b")}, events); diff != "" {
+	if diff := cmp.Diff([]string{"a.ndjson", "read /a.ndjson: record 2: line 2 is not an event", "a.ndjson", "b.json", event(1, "a"), event(2, "b"), event(3, "c")}, events); diff != "" {
 		t.Error(diff)
 	}
-	if err := scan.ReadFile(file(t, "a.ndjson", []byte("{}\n{}")), func([]byte) error { return io.ErrShortWrite }, nil); err != io.ErrShortWrite {
-		t.Errorf("error of add becomes %v", err)
+	n := 0
+	err = scan.ReadFiles(t.Context(), []string{dir}, new(scan.Progress), func(string, []byte) error { n++; return io.ErrShortWrite }, func(err error) { t.Error(err) })
+	if err != io.ErrShortWrite || n != 1 {
+		t.Errorf("%d events, then %v", n, err)
 	}
 }

@@ -26,31 +26,30 @@ var errZipTooLarge = errors.New("its files decompress to more than 1 GiB and 200
 
 // readZip reads the event files in a zip file, with names as in logs.zip/Security.evtx.
 // It fails only if ctx ends.
-func (p *producer) readZip(s eventFile) error {
+func (r *fileReader) readZip(s eventFile) error {
 	f, err := os.Open(s.name)
 	if err != nil {
-		p.reportProblem(fmt.Errorf("read %s: %w", s.name, errors.Unwrap(err)))
-		return p.ctx.Err()
+		r.to.reportProblem(fmt.Errorf("read %s: %w", s.name, errors.Unwrap(err)))
+		return r.ctx.Err()
 	}
 	defer f.Close()
-	found, err := p.readZipFiles(s, f)
+	found, err := r.readZipFiles(s, f)
 	switch {
-	case err != nil && p.ctx.Err() == nil:
-		p.flush()
-		p.reportProblem(fmt.Errorf("read %s: %w", s.name, err))
+	case err != nil && r.ctx.Err() == nil:
+		r.to.reportProblem(fmt.Errorf("read %s: %w", s.name, err))
 	case found == 0:
-		p.reportProblem(fmt.Errorf("read %s: no file in it is of events (%s)", s.name, eventExtensionsText))
+		r.to.reportProblem(fmt.Errorf("read %s: no file in it is of events (%s)", s.name, eventExtensionsText))
 	}
-	return p.ctx.Err()
+	return r.ctx.Err()
 }
 
 // readZipFiles reads the event files in an archive, and returns how many there are.
-func (p *producer) readZipFiles(s eventFile, f *os.File) (found int, err error) {
+func (r *fileReader) readZipFiles(s eventFile, f *os.File) (found int, err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err
 	}
-	z, err := zip.NewReader(&countingReaderAt{p, f}, info.Size())
+	z, err := zip.NewReader(&countingReaderAt{r, f}, info.Size())
 	if err != nil {
 		return 0, err
 	}
@@ -64,7 +63,7 @@ func (p *producer) readZipFiles(s eventFile, f *os.File) (found int, err error) 
 			continue
 		}
 		found++
-		err := p.addRecordsOfFile(inside.name, func() error { return p.readZipEntry(inside, entry, &budget) })
+		err := r.readRecords(inside.name, func() error { return r.readZipEntry(inside, entry, &budget) })
 		if err != nil {
 			return found, err
 		}
@@ -76,30 +75,30 @@ func (p *producer) readZipFiles(s eventFile, f *os.File) (found int, err error) 
 }
 
 // readZipEntry reads one file of an archive.
-func (p *producer) readZipEntry(s eventFile, entry *zip.File, budget *int64) error {
+func (r *fileReader) readZipEntry(s eventFile, entry *zip.File, budget *int64) error {
 	if entry.Flags&1 != 0 {
 		return errors.New("it is encrypted; decrypt the archive first")
 	}
-	r, err := entry.Open()
+	f, err := entry.Open()
 	if err != nil {
 		return err
 	}
-	defer r.Close()
-	return s.readFrom(r, budget, p)
+	defer f.Close()
+	return s.readFrom(f, budget, r.to)
 }
 
 // A countingReaderAt counts the bytes read from an archive. It fails once the scan ends.
 type countingReaderAt struct {
-	p *producer
-	r io.ReaderAt
+	files *fileReader
+	r     io.ReaderAt
 }
 
 func (c *countingReaderAt) ReadAt(b []byte, off int64) (int, error) {
-	if err := c.p.ctx.Err(); err != nil {
+	if err := c.files.ctx.Err(); err != nil {
 		return 0, err
 	}
 	n, err := c.r.ReadAt(b, off)
-	c.p.progress.Bytes.Add(int64(n))
+	c.files.progress.Bytes.Add(int64(n))
 	return n, err
 }
 

@@ -19,7 +19,7 @@ func TestZipBudget(t *testing.T) {
 	for name, file := range map[string]string{"a.ndjson": lines, "a.ndjson.gz": packed.String()} {
 		for budget, complete := range map[int64]bool{1 << 20: true, 50_000: false} {
 			n := 0
-			err := newEventFile(name).readFrom(strings.NewReader(file), &budget, &callbackSink{onEvent: func([]byte) error { n++; return nil }})
+			err := newEventFile(name).readFrom(strings.NewReader(file), &budget, &eventCallbacks{onEvent: func(string, []byte) error { n++; return nil }})
 			if complete != (err == nil && n == 10_000) || !complete && !errors.Is(err, errZipTooLarge) {
 				t.Errorf("%s: %d events, %v", name, n, err)
 			}

@@ -18,6 +18,14 @@ type CheckReport struct {
 	Damaged   int64 // pages that cannot be read
 }
 
+// DamageText says how many pages are damaged.
+func (r CheckReport) DamageText() string {
+	if r.Damaged == 1 {
+		return fmt.Sprintf("1 of %d pages is damaged", r.Pages)
+	}
+	return fmt.Sprintf("%d of %d pages are damaged", r.Damaged, r.Pages)
+}
+
 // CheckPages reads all pages of a file, which other processes may have open. This process
 // must not: closing a file releases the locks of others on it.
 func CheckPages(ctx context.Context, path string) (CheckReport, error) {

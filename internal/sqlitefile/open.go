@@ -3,7 +3,6 @@ package sqlitefile
 import (
 	"database/sql"
 	"errors"
-	"fmt"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -47,13 +46,21 @@ func IsDamage(err error) bool {
 	return false
 }
 
-// WrapDamage makes an error ErrDamaged if it says that a file is damaged.
+// WrapDamage makes an error ErrDamaged if it says that a file is damaged. SQLite's own text
+// and its code say no more than that.
 func WrapDamage(err error) error {
 	if !IsDamage(err) || errors.Is(err, ErrDamaged) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", ErrDamaged, err)
+	return &damageError{err}
 }
+
+// A damageError is an error of SQLite about a damaged file.
+type damageError struct{ cause error }
+
+func (e *damageError) Error() string        { return ErrDamaged.Error() }
+func (e *damageError) Is(target error) bool { return target == ErrDamaged }
+func (e *damageError) Unwrap() error        { return e.cause }
 
 func isBusy(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)

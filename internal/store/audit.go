@@ -36,6 +36,14 @@ type AuditEntry struct {
 	Hash     string `json:"hash,omitempty"`
 }
 
+// An AuditHead says which entries an audit log has: those from First to Last. Hash is that
+// of the last one.
+type AuditHead struct {
+	First int64  `json:"first"`
+	Last  int64  `json:"last"`
+	Hash  string `json:"hash"`
+}
+
 // An AuditQuery selects entries of the audit log. The zero value selects all.
 type AuditQuery struct {
 	Actor, Action string // "": any

@@ -85,9 +85,9 @@ type EventQuery struct {
 	Limit        int       // of a page; 0: 100
 	Cursor       string    // EventPage.Next of the page before
 
-	// What the events have, for lists that show little of them.
-	OnlyFields []string // Fields has only these, cut to MaxListedValueBytes bytes; nil: all
-	NoRaw      bool     // Raw is nil
+	// OnlyFields are the fields that the events have, cut to MaxListedValueBytes bytes,
+	// for lists that show few; nil: all.
+	OnlyFields []string
 }
 
 // MaxListedValueBytes is how much of a value EventQuery.OnlyFields returns.

@@ -1,11 +1,14 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
@@ -17,17 +20,28 @@ import (
 const rowsPerPage = 50
 
 type alertsView struct {
-	Alerts       []picket.Alert
-	Next         string // the link to the next page, "" at the end
-	First        bool   // this is the first page
-	Status       string
-	Level, Text  string
-	Rule         string
-	Host, Agent  string
-	Levels       []string
-	Counts       store.AlertCounts
-	FilterActive bool
+	alertFilter
+	Alerts   []picket.Alert
+	Next     string // the link to the next page, "" at the end
+	Self     string // the link to this page
+	Levels   []string
+	Statuses []picket.AlertStatus
+	Users    []string // who can be assigned
+	Counts   store.AlertCounts
+	CanAct   bool
 }
+
+// An alertFilter is what the form above the list of alerts selects.
+type alertFilter struct {
+	Status, Level, Text string
+	Rule, Host, Agent   string
+	Assignee            string // a user, nobody, or "" for all
+	timeRange
+}
+
+// nobody stands for no assignee in forms. No user has that name, because names of users
+// begin with a letter or a digit.
+const nobody = "-"
 
 // statusFilters are the choices of the status filter.
 var statusFilters = map[string][]picket.AlertStatus{
@@ -39,28 +53,65 @@ var statusFilters = map[string][]picket.AlertStatus{
 	"all":            nil,
 }
 
+// alertFilterOf returns the filter in the query of a URL.
+func alertFilterOf(q url.Values) alertFilter {
+	return alertFilter{q.Get("status"), q.Get("level"), q.Get("q"), q.Get("rule"), q.Get("host"), q.Get("agent"), q.Get("assignee"), timeRange{q.Get("since"), q.Get("until")}}
+}
+
+// IsSet reports whether the filter selects anything but the alerts that are not closed.
+func (f alertFilter) IsSet() bool { return f != alertFilter{} }
+
+// query returns the filter as a query of the store.
+func (f alertFilter) query(now time.Time) (store.AlertQuery, error) {
+	statuses, ok := statusFilters[f.Status]
+	if !ok {
+		return store.AlertQuery{}, fmt.Errorf("there is no status %q: %w", f.Status, picket.ErrInvalid)
+	}
+	q := store.AlertQuery{Status: statuses, RuleID: f.Rule, Host: f.Host, AgentID: f.Agent, Text: f.Text}
+	if f.Level != "" {
+		q.Level = []string{f.Level}
+	}
+	if f.Assignee != "" {
+		assignee := strings.TrimPrefix(f.Assignee, nobody)
+		q.Assignee = &assignee
+	}
+	var err error
+	q.Since, q.Until, err = f.parse(now)
+	return q, err
+}
+
 func (c *Console) alerts(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	q := r.URL.Query()
-	v := alertsView{Status: q.Get("status"), Level: q.Get("level"), Text: q.Get("q"), Rule: q.Get("rule"), Host: q.Get("host"), Agent: q.Get("agent"),
-		Levels: alertLevels, First: q.Get("cursor") == ""}
-	statuses, ok := statusFilters[v.Status]
-	if !ok {
-		return fmt.Errorf("there is no status %q: %w", v.Status, picket.ErrInvalid)
+	v := alertsView{alertFilter: alertFilterOf(q), Self: r.URL.RequestURI(), Levels: alertLevels, Statuses: picket.AlertStatuses(), CanAct: who.HasRole(auth.RoleAnalyst)}
+	aq, err := v.query(c.Now())
+	if err != nil {
+		return err
 	}
-	aq := store.AlertQuery{Status: statuses, RuleID: v.Rule, Host: v.Host, AgentID: v.Agent, Text: v.Text, Limit: rowsPerPage, Cursor: q.Get("cursor")}
-	if v.Level != "" {
-		aq.Level = []string{v.Level}
-	}
+	aq.Limit, aq.Cursor = rowsPerPage, q.Get("cursor")
 	page, err := c.Store.Alerts(r.Context(), aq)
 	if err != nil {
 		return err
 	}
 	v.Alerts, v.Next = page.Alerts, nextLink(r.URL, page.Next)
-	v.FilterActive = v.Status != "" || v.Level != "" || v.Text != "" || v.Rule != "" || v.Host != "" || v.Agent != ""
+	if v.Users, err = c.assignableUsers(r.Context()); err != nil {
+		return err
+	}
 	if v.Counts, err = c.Store.AlertCounts(r.Context()); err != nil {
 		return err
 	}
-	return c.render(w, http.StatusOK, "alerts.html", pageData{Title: "Alerts", Section: "alerts", Who: who, Live: v.First, Page: v})
+	return c.render(w, http.StatusOK, "alerts.html", pageData{Title: "Alerts", Section: "alerts", Who: who, Live: aq.Cursor == "", Page: v})
+}
+
+// assignableUsers returns the names of the users who can sign in.
+func (c *Console) assignableUsers(ctx context.Context) ([]string, error) {
+	users, err := c.Store.Users(ctx)
+	var names []string
+	for _, u := range users {
+		if !u.Disabled {
+			names = append(names, u.Name)
+		}
+	}
+	return names, err
 }
 
 // nextLink returns the link to the page at a cursor.
@@ -79,6 +130,7 @@ type alertView struct {
 	Users    []string // who can be assigned
 	More     bool
 	Rule     string // its description
+	HasRule  bool   // the rule is loaded
 	Refs     []string
 	CanAct   bool
 	Statuses []picket.AlertStatus
@@ -99,14 +151,8 @@ func (c *Console) alert(w http.ResponseWriter, r *http.Request, who auth.Identit
 	v := alertView{Alert: a, CanAct: who.HasRole(auth.RoleAnalyst),
 		Statuses: picket.AlertStatuses()}
 	slices.Reverse(v.Alert.Notes) // newest first
-	users, err := c.Store.Users(ctx)
-	if err != nil {
+	if v.Users, err = c.assignableUsers(ctx); err != nil {
 		return err
-	}
-	for _, u := range users {
-		if !u.Disabled {
-			v.Users = append(v.Users, u.Name)
-		}
 	}
 	page, err := c.Store.Matches(ctx, store.MatchQuery{AlertID: a.ID, Limit: 10})
 	if err != nil {
@@ -124,7 +170,7 @@ func (c *Console) alert(w http.ResponseWriter, r *http.Request, who auth.Identit
 		v.Matches = append(v.Matches, e)
 	}
 	if rule := c.rule(a.RuleID); rule != nil {
-		v.Rule, v.Refs = rule.Description, rule.References
+		v.HasRule, v.Rule, v.Refs = true, rule.Description, rule.References
 	}
 	return c.render(w, http.StatusOK, "alert.html", pageData{Title: a.Title, Section: "alerts", Who: who, Page: v})
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strings"
@@ -8,12 +9,14 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/sigma"
 )
 
 type eventsView struct {
-	Query  string
+	Query string
+	timeRange
 	Events []eventRow
 	Next   string
 	Error  string
@@ -23,15 +26,17 @@ type eventsView struct {
 // eventRow is an event in a list with its summary.
 type eventRow struct {
 	picket.Event
-	Line string
+	Category string
+	Line     string
 }
 
 func (c *Console) events(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	q := r.URL.Query()
-	v := eventsView{Query: q.Get("q")}
-	eq := store.EventQuery{Limit: rowsPerPage, Cursor: q.Get("cursor"), OnlyFields: summaryFields, NoRaw: true}
+	v := eventsView{Query: q.Get("q"), timeRange: timeRange{q.Get("since"), q.Get("until")}}
+	eq := store.EventQuery{Limit: rowsPerPage, Cursor: q.Get("cursor"), OnlyFields: summaryFields}
 	var err error
-	if text := strings.TrimSpace(v.Query); text != "" {
+	eq.Since, eq.Until, err = v.parse(c.Now())
+	if text := strings.TrimSpace(v.Query); text != "" && err == nil {
 		eq.Where, err = store.ParseQuery(text)
 	}
 	if err == nil {
@@ -39,13 +44,15 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request, who auth.Identi
 		start := time.Now()
 		page, err = c.Store.SearchEvents(r.Context(), eq)
 		v.Took, v.Next = time.Since(start).Round(100*time.Microsecond), nextLink(r.URL, page.Next)
+		var view store.EventView
 		for _, ev := range page.Events {
-			v.Events = append(v.Events, eventRow{ev, summaryText(ev.Fields)})
+			view.Reset(&ev)
+			v.Events = append(v.Events, eventRow{ev, view.Category(), cmp.Or(summaryText(ev.Fields), string(ev.Raw))})
 		}
 	}
 	status := http.StatusOK
 	if errors.Is(err, picket.ErrInvalid) { // the page shows the error beside the query
-		v.Error, status = err.Error(), http.StatusBadRequest
+		v.Error, status = httpapi.ClientMessage(err), http.StatusBadRequest
 	} else if err != nil {
 		return err
 	}

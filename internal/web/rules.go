@@ -5,9 +5,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/ruleset"
+	"github.com/picket-edr/picket/internal/store"
 )
 
 // maxRulesShown bounds the rules on the page; a search finds the others.
@@ -52,6 +54,32 @@ func (c *Console) rules(w http.ResponseWriter, r *http.Request, who auth.Identit
 	return c.render(w, http.StatusOK, "rules.html", pageData{Title: "Rules", Section: "rules", Who: who, Page: v})
 }
 
+type ruleView struct {
+	ruleset.RuleDetails
+	Hits   store.RuleHits
+	Newest []picket.Alert
+	CanAct bool
+}
+
+// rulePage shows a rule with its text, the filters that apply to it, and what it has
+// found.
+func (c *Console) rulePage(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+	d, err := c.Rules.Details(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	v := ruleView{RuleDetails: d, CanAct: who.HasRole(auth.RoleAnalyst)}
+	if v.Hits, err = store.CountRuleHits(r.Context(), c.Store, d.ID); err != nil {
+		return err
+	}
+	page, err := c.Store.Alerts(r.Context(), store.AlertQuery{RuleID: d.ID, Limit: 10})
+	if err != nil {
+		return err
+	}
+	v.Newest = page.Alerts
+	return c.render(w, http.StatusOK, "rule.html", pageData{Title: d.Title, Section: "rules", Who: who, Page: v})
+}
+
 // rule returns a rule by id, enabled or not, or nil. The rule of an old alert may
 // no longer exist.
 func (c *Console) rule(id string) *ruleset.RuleInfo {
@@ -74,6 +102,10 @@ func (c *Console) setRuleEnabled(w http.ResponseWriter, r *http.Request, who aut
 	if err := c.Triage.SetRuleEnabled(r.Context(), who, r.PathValue("id"), r.PostForm.Get("on") == "true"); err != nil {
 		return err
 	}
-	http.Redirect(w, r, "/console/rules", http.StatusSeeOther)
+	to := "/console/rules"
+	if r.PostForm.Get("from") == "rule" {
+		to = r.URL.EscapedPath()
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
 	return nil
 }

@@ -31,7 +31,7 @@ func parsePages(now func() time.Time) map[string]*template.Template {
 			return "/console/events/" + url.PathEscape(id) + "?namespace=" + url.QueryEscape(store.NewEventRef(id, namespace).Namespace)
 		},
 		"hostTerms": func(agent, host string) string { return exactTerm("host", host) + " " + exactTerm("agent_id", agent) },
-		"status":    func(s picket.AlertStatus) string { return strings.ReplaceAll(string(s), "_", " ") },
+		"status":    func(s any) string { return strings.ReplaceAll(fmt.Sprint(s), "_", " ") },
 		"of":        func(m map[picket.AlertStatus]int64, s picket.AlertStatus) int64 { return m[s] },
 		"rate":      func(f float64) string { return fmt.Sprintf("%.1f", f) },
 	}

@@ -63,6 +63,8 @@ type Rules interface {
 	// Status returns the enabled rules and when they were loaded.
 	Status() (ruleset.LoadedRules, time.Time)
 	List() (enabled, disabled []ruleset.RuleInfo)
+	// Details returns a rule with its text, or picket.ErrNotFound.
+	Details(ctx context.Context, id string) (ruleset.RuleDetails, error)
 }
 
 // A Console serves the pages. All fields are needed.
@@ -96,15 +98,20 @@ func (c *Console) Routes(mux *httpapi.Mux) {
 	read("GET /console/{$}", auth.RoleViewer, c.Reads.ServeList, c.overview)
 	read("GET /console/alerts", auth.RoleViewer, c.Reads.ServeList, c.alerts)
 	read("GET /console/alerts/{id}", auth.RoleViewer, c.Reads.ServeList, c.alert)
+	page("POST /console/alerts", auth.RoleAnalyst, c.updateAlerts)
 	page("POST /console/alerts/{id}", auth.RoleAnalyst, c.updateAlert)
 	read("GET /console/hosts", auth.RoleViewer, c.Reads.ServeList, c.hosts)
 	read("GET /console/events", auth.RoleViewer, c.Reads.ServeSearch, c.events)
 	read("GET /console/events/{id}", auth.RoleViewer, c.Reads.ServeList, c.event)
 	read("GET /console/rules", auth.RoleViewer, c.Reads.ServeList, c.rules)
+	read("GET /console/rules/{id}", auth.RoleViewer, c.Reads.ServeList, c.rulePage)
 	page("POST /console/rules/{id}", auth.RoleAnalyst, c.setRuleEnabled)
 	read("GET /console/queue", auth.RoleViewer, c.Reads.ServeList, c.queue)
 	page("POST /console/queue", auth.RoleAdmin, c.changeDeadLetters)
 	read("GET /console/audit", auth.RoleAdmin, c.Reads.ServeList, c.auditLog)
+	page("GET /console/{path...}", auth.RoleViewer, func(_ http.ResponseWriter, r *http.Request, _ auth.Identity) error {
+		return fmt.Errorf("there is no page %s: %w", r.URL.Path, picket.ErrNotFound)
+	})
 	mux.Handle("GET /console/sign-in", c.signInPage, c.writeError)
 	mux.Handle("POST /console/sign-in", c.signIn, c.writeError)
 	page("POST /console/sign-out", auth.RoleViewer, c.signOut)

@@ -37,6 +37,9 @@ type fixture struct {
 	alert string
 }
 
+// firstAlert is the id of the rule that the event matches.
+const firstAlert = "9b170e7e-feb7-517f-ad35-a5179b0a1d0e"
+
 const password = "correct horse battery"
 
 func newFixture(t *testing.T) *fixture {
@@ -110,16 +113,22 @@ func TestPages(t *testing.T) {
 	r := newFixture(t)
 	session := r.signIn(auth.RoleAdmin)
 	for path, want := range map[string]string{
-		"/console/":                      "open alerts",
-		"/console/alerts":                "the First Alert",
-		"/console/alerts?status=all&q=x": "No alert matches",
-		"/console/alerts/" + r.alert:     "&lt;script&gt;",
-		"/console/hosts":                 "&lt;b&gt;h&lt;/b&gt;",
-		"/console/events":                "&lt;script&gt;",
-		"/console/events?q=alert":        "&lt;script&gt;",
-		"/console/events/ev%2F1":         "Rules that fired",
-		"/console/rules?q=t1490":         "Shadow Copies",
-		"/console/queue":                 "&lt;u&gt;why&lt;/u&gt;",
+		"/console/":                                               "open alerts",
+		"/console/alerts":                                         "the First Alert",
+		"/console/alerts?status=all&q=x":                          "No alert matches",
+		"/console/alerts/" + r.alert:                              "&lt;script&gt;",
+		"/console/hosts":                                          "&lt;b&gt;h&lt;/b&gt;",
+		"/console/events":                                         "&lt;script&gt;",
+		"/console/events?q=alert":                                 "&lt;script&gt;",
+		"/console/events/ev%2F1":                                  "Rules that fired",
+		"/console/rules?q=t1490":                                  "Shadow Copies",
+		"/console/rules/" + firstAlert:                            "detection:",
+		"/console/alerts?assignee=-&since=1h":                     "the First Alert",
+		"/console/alerts?assignee=ann":                            "No alert matches",
+		"/console/alerts?until=1h":                                "No alert matches",
+		"/console/events?since=1h":                                "&lt;script&gt;",
+		"/console/events?since=2020-01-01&until=2020-01-02+08:00": "No event",
+		"/console/queue":                                          "&lt;u&gt;why&lt;/u&gt;",
 	} {
 		w := r.do("GET", path, session, nil)
 		body := w.Body.String()
@@ -137,10 +146,103 @@ func TestPages(t *testing.T) {
 	}
 	for path, status := range map[string]int{
 		"/console/alerts/none": 404, "/console/events/none": 404, "/console/alerts?status=x": 400, "/console/events?q=(": 400, "/console/alerts?cursor=x": 400,
+		"/console/rules/none": 404, "/console/nope": 404, "/console/alerts?since=x": 400, "/console/events?until=x": 400,
 	} {
 		if w := r.do("GET", path, session, nil); w.Code != status {
 			t.Errorf("%s: %d, want %d", path, w.Code, status)
 		}
+	}
+}
+
+// The list of events shows the start of those without a field that describes them, and
+// tells the starts and ends of processes apart.
+func TestEventSummaries(t *testing.T) {
+	r := newFixture(t)
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	event := func(id, kind, raw string) picket.Event {
+		return picket.Event{ID: id, AgentID: "a", Host: "h", Type: kind, Time: now, Received: now, Raw: []byte(raw)}
+	}
+	_, err := r.store.Save(t.Context(), store.Batch{ID: "own", Events: []picket.Event{
+		event("1", "vpn_login", `{"event_type":"vpn_login","result":"denied"}`),
+		event("2", "process", `{"event_type":"process","process":{"name":"/bin/sh","action":"terminated"}}`),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := html.UnescapeString(r.do("GET", "/console/events", r.signIn(auth.RoleViewer), nil).Body.String())
+	for _, want := range []string{`"result":"denied"`, ">process_termination<", ">process_creation<"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %s in\n%s", want, page)
+		}
+	}
+}
+
+// Several alerts are changed at once: those that are checked, or, once confirmed, those
+// that the filter selects.
+func TestBulkTriage(t *testing.T) {
+	r := newFixture(t)
+	session := r.signIn(auth.RoleAnalyst)
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	for _, host := range []string{"h1", "h2"} {
+		ev := picket.Event{ID: host, AgentID: host, Host: host, Type: "t", Time: now, Received: now, Raw: []byte(`{}`)}
+		match := picket.Match{ID: host, RuleID: "noisy", EventID: host, EventNamespace: ev.Namespace(), AgentID: host, Host: host, Time: now, Title: "<i>Noise", Level: sigma.High}
+		if _, err := r.store.Save(t.Context(), store.Batch{ID: host, Events: []picket.Event{ev}, Matches: []picket.Match{match}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := func(q store.AlertQuery) int {
+		t.Helper()
+		page, err := r.store.Alerts(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(page.Alerts)
+	}
+	list := "/console/alerts?rule=noisy&status=open"
+	confirm := r.do("POST", list, session, url.Values{"scope": {"matching"}, "set_status": {"false_positive"}, "set_assignee": {"-"}, "note": {"<i>noise"}})
+	body := confirm.Body.String()
+	if confirm.Code != http.StatusOK || !strings.Contains(body, "Change 2 alerts?") || strings.Contains(body, "<i>") {
+		t.Fatalf("%d\n%s", confirm.Code, body)
+	}
+	if n := count(store.AlertQuery{Status: []picket.AlertStatus{picket.StatusFalsePositive}}); n != 0 {
+		t.Errorf("%d alerts are changed before it is confirmed", n)
+	}
+	form := url.Values{}
+	for _, field := range regexp.MustCompile(`type="hidden" name="([^"]*)" value="([^"]*)"`).FindAllStringSubmatch(body, -1) {
+		form.Add(field[1], html.UnescapeString(field[2]))
+	}
+	if w := r.do("POST", list, session, form); w.Code != http.StatusSeeOther || w.Header().Get("Location") != list {
+		t.Errorf("%d to %q", w.Code, w.Header().Get("Location"))
+	}
+	if n := count(store.AlertQuery{RuleID: "noisy", Status: []picket.AlertStatus{picket.StatusFalsePositive}}); n != 2 {
+		t.Errorf("%d alerts are changed", n)
+	}
+
+	one := url.Values{"scope": {"selected"}, "id": {r.alert, "none"}, "set_assignee": {"analyst"}}
+	if w := r.do("POST", "/console/alerts", session, one); w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), "1 changed, 1 not") {
+		t.Errorf("%d\n%s", w.Code, w.Body)
+	}
+	if a := r.alertOf(t); a.Assignee != "analyst" || a.Status != picket.StatusOpen || len(a.Notes) != 1 {
+		t.Errorf("%+v", a)
+	}
+	for _, bad := range []struct {
+		who, path string
+		form      url.Values
+		status    int
+	}{
+		{"analyst", "/console/alerts", url.Values{"id": {r.alert}}, 400},
+		{"analyst", "/console/alerts", url.Values{"set_status": {"resolved"}}, 400},
+		{"analyst", "/console/alerts", url.Values{"id": {r.alert}, "set_status": {"new"}}, 400},
+		{"analyst", "/console/alerts", url.Values{"id": {r.alert}, "set_assignee": {"stranger"}}, 409},
+		{"analyst", "/console/alerts?rule=none", url.Values{"scope": {"matching"}, "set_status": {"resolved"}}, 400},
+		{"viewer", "/console/alerts", one, 403},
+	} {
+		if w := r.do("POST", bad.path, r.signIn(bad.who), bad.form); w.Code != bad.status {
+			t.Errorf("%s %v: %d\n%s", bad.path, bad.form, w.Code, w.Body)
+		}
+	}
+	if page := r.do("GET", "/console/alerts", r.signIn(auth.RoleViewer), nil).Body.String(); strings.Contains(page, "checkbox") {
+		t.Error("a viewer sees check boxes")
 	}
 }
 

@@ -84,8 +84,11 @@ type Rule struct {
 type LogSource struct{ Product, Category, Service string }
 
 // String returns the parts that are not empty joined by slashes, as in
-// "windows/process_creation".
+// "windows/process_creation". A category and a service of the same name appear once.
 func (l LogSource) String() string {
+	if l.Service == l.Category {
+		l.Service = ""
+	}
 	return strings.Join(slices.DeleteFunc([]string{l.Product, l.Category, l.Service}, func(s string) bool { return s == "" }), "/")
 }
 

@@ -71,6 +71,9 @@ type Options struct {
 	// Known are the logsources of the events that there are. Without it,
 	// logsources and fields are not checked.
 	Known []KnownLogSource
+	// UnknownLogSourceHint, if not nil, says how events can have a logsource that is not
+	// among Known.
+	UnknownLogSourceHint func(ast.LogSource) string
 	// Placeholders are those with which the rules will be compiled.
 	Placeholders map[string][]string
 }

@@ -10,15 +10,8 @@ import (
 
 // logSourceChecks compare logsources and fields with those that are known.
 var logSourceChecks = []check{
-	{Check: Check{"unknown_logsource", Info, "a logsource that no known event has"}, document: func(l *linter, d *document) {
-		if l.options.Known != nil && d.detections != nil && len(l.coveredKnownSources(d.source)) == 0 {
-			at := ast.Position{}
-			if len(d.meta.LogSourceKeys) > 0 {
-				at = d.meta.LogSourceKeys[0].Position
-			}
-			l.addFinding(d, at, l.suggestLogSource(d.source), "there are no events of the logsource %s", d.source)
-		}
-	}},
+	{Check: Check{"unknown_logsource", Info, "a logsource that events of no known format have"}, document: checkLogSource},
+	{Check: Check{"misspelt_logsource", Warning, "a logsource that looks like a misspelling of a known one"}, document: checkLogSource},
 	{Check: Check{"specific_logsource", Warning, "an EventID of a service for which there is a category"}, item: checkEventIDHasCategory},
 	{Check: Check{"category_event_id", Info, "an EventID under a category, which determines it already"}, item: func(l *linter, d *document, it *ast.DetectionItem) {
 		if it.Field != "EventID" || d.source.Category == "" {
@@ -46,17 +39,42 @@ func (l *linter) coveredKnownSources(source ast.LogSource) []*KnownLogSource {
 	return out
 }
 
-// suggestLogSource returns a hint at what an unknown logsource was meant to be.
+// checkLogSource makes both unknown_logsource and misspelt_logsource.
+func checkLogSource(l *linter, d *document) {
+	if l.options.Known == nil || d.detections == nil || len(l.coveredKnownSources(d.source)) > 0 {
+		return
+	}
+	at := ast.Position{}
+	if len(d.meta.LogSourceKeys) > 0 {
+		at = d.meta.LogSourceKeys[0].Position
+	}
+	hint := l.suggestLogSource(d.source)
+	if misspelt := hint != ""; misspelt != (l.check.Name == "misspelt_logsource") {
+		return
+	}
+	if hint == "" && l.options.UnknownLogSourceHint != nil {
+		hint = l.options.UnknownLogSourceHint(d.source)
+	}
+	l.addFinding(d, at, hint, "no known format has events of the logsource %s", d.source)
+}
+
+// suggestLogSource returns a hint at what an unknown logsource was meant to be, "" if it
+// resembles no known one. The events of a product have categories and services of their own.
 func (l *linter) suggestLogSource(s ast.LogSource) string {
-	var categories, services []string
+	var products, categories, services []string
 	for i := range l.options.Known {
 		k := &l.options.Known[i]
-		categories, services = append(categories, k.Category), append(services, k.Service)
+		products = append(products, k.Product)
+		if s.Product == "" || s.Product == k.Product {
+			categories, services = append(categories, k.Category), append(services, k.Service)
+		}
 	}
-	if s.Category != "" && !slices.Contains(categories, s.Category) {
+	switch {
+	case s.Product != "" && !slices.Contains(products, s.Product):
+		return suggest.DidYouMean(s.Product, products, "")
+	case s.Category != "" && !slices.Contains(categories, s.Category):
 		return suggest.DidYouMean(s.Category, categories, "")
-	}
-	if s.Service != "" && !slices.Contains(services, s.Service) {
+	case s.Service != "" && !slices.Contains(services, s.Service):
 		return suggest.DidYouMean(s.Service, services, "")
 	}
 	return ""

@@ -265,7 +265,7 @@ func (d *day) run(r jobRun) {
 			break
 		}
 		// A shell may have forked between the two.
-		if e.pid != cmd.Process.Pid && (pids[e.pid] || pids[e.parent] || bytes.Contains(e.raw, []byte(d.root))) {
+		if e.pid != cmd.Process.Pid && e.pid != os.Getpid() && (pids[e.pid] || pids[e.parent] || bytes.Contains(e.raw, []byte(d.root))) {
 			pids[e.pid] = e.action != "terminated"
 			kept = append(kept, e)
 		}

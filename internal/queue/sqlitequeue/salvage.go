@@ -22,6 +22,7 @@ type SalvageReport struct {
 	Messages, Events int64 // kept
 	DeadLetters      int64
 	LostEvents       int64  // of messages, about; -1 if the damage hides how many
+	LostDeadLetters  int64  // likewise
 	KeptAs           string // the damaged file
 }
 
@@ -56,7 +57,7 @@ func salvage(path string, intact func(payload []byte, events int) bool) (report 
 	s := salvager{to: to, intact: intact, batches: make(map[int64]string)}
 	err = s.copyRows(from)
 	last, _, _ := readCommitMarker(path)
-	s.report.LostEvents = s.lostEvents(&last)
+	s.report.LostEvents, s.report.LostDeadLetters = s.lostEvents(&last), s.lostDeadLetters()
 	if err == nil {
 		err = s.restoreCounters()
 	}
@@ -273,6 +274,15 @@ func (s *salvager) lostEvents(last *counters) int64 {
 		missing = last.Accepted - s.old.Accepted
 	}
 	return max(0, s.old.Events-s.report.Events) + max(0, missing)
+}
+
+// lostDeadLetters returns how many dead letters were in the damaged queue and could not be
+// read, -1 if the damage hides it.
+func (s *salvager) lostDeadLetters() int64 {
+	if s.old == nil || s.old.DeadLetters < 0 || s.old.DeadLetters > s.old.Last {
+		return -1
+	}
+	return max(0, s.old.DeadLetters-s.report.DeadLetters)
 }
 
 // restoreCounters makes what the new queue has counted since ever what the damaged one had,

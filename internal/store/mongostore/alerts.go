@@ -60,14 +60,14 @@ func (s *Store) listAlerts(ctx context.Context, q store.AlertQuery) (store.Alert
 		f = append(f, bsonElem("fold", bson.Regex{Pattern: quoteText(q.Text)}))
 	}
 	lo, hi := store.TimeRangeMicros(q.Since, q.Until)
-	f = append(f, elemBetween("us.last", lo, hi)...)
 	if q.Cursor != "" {
 		p, err := store.ParseCursor(store.AlertCursor, q.Cursor)
 		if err != nil {
 			return store.AlertPage{}, err
 		}
-		f = append(f, afterPosition("us.last", p.A, "order", p.B))
+		f, hi = append(f, afterPosition("us.last", p.A, "order", p.B)), min(hi, p.A+1)
 	}
+	f = append(f, elemBetween("us.last", lo, hi)...)
 	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
 	var page store.AlertPage
 	var last store.Cursor
@@ -95,13 +95,10 @@ func addEqual(f bson.D, field, value string) bson.D {
 	return append(f, bsonElem(field, value))
 }
 
-// afterPosition selects what follows a position in a list ordered by two fields,
-// both descending.
+// afterPosition is the condition that a document whose first field is at most a comes after
+// a position in a list ordered by two fields, both descending.
 func afterPosition(first string, a any, second string, b any) bson.E {
-	return bsonElem("$or", bson.A{
-		bson.D{bsonElem(first, bson.D{bsonElem("$lt", a)})},
-		bson.D{bsonElem(first, a), bsonElem(second, bson.D{bsonElem("$lt", b)})},
-	})
+	return bsonElem("$or", bson.A{bson.D{bsonElem(first, bson.D{bsonElem("$lt", a)})}, bson.D{bsonElem(second, bson.D{bsonElem("$lt", b)})}})
 }
 
 // quoteText returns the regular expression that finds a text in folded text. A

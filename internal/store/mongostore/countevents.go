@@ -2,15 +2,12 @@ package mongostore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
-	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
 )
 
@@ -25,17 +22,9 @@ var countedPaths = map[string]any{
 // all events or those of hosts and agents that are named in full. For other fields and
 // queries, all selected events are read.
 func (s *Store) CountEvents(ctx context.Context, q store.EventQuery, fields []string) (*store.EventCounts, error) {
-	filter, named, ok := exactFilter(q)
+	filter, ok := exactFilter(q)
 	for _, field := range fields {
 		ok = ok && countedPaths[field] != nil
-	}
-	if ok && len(named) > 0 { // not if an event itself has another host or agent, which the query sees too
-		own := append(slices.Clip(filter), bsonElem("own", bson.D{bsonElem("$in", named)}))
-		_, err := findOne[bson.Raw](ctx, s.events, own, options.FindOne().SetProjection(byID(1)))
-		if err != nil && !errors.Is(err, picket.ErrNotFound) {
-			return nil, fmt.Errorf("count events: %w", err)
-		}
-		ok = err != nil
 	}
 	if !ok {
 		return store.CountEachEvent(ctx, s, q, fields)
@@ -83,9 +72,8 @@ func (s *Store) countByAggregation(ctx context.Context, filter bson.D, fields []
 }
 
 // exactFilter returns a filter that selects the events that a query selects and no others,
-// if there is one, except for events that themselves have other values of the fields in
-// named.
-func exactFilter(q store.EventQuery) (filter bson.D, named []string, ok bool) {
+// if there is one.
+func exactFilter(q store.EventQuery) (filter bson.D, ok bool) {
 	lo, hi := store.TimeRangeMicros(q.Since, q.Until)
 	var span bson.D
 	if lo > math.MinInt64 {
@@ -95,33 +83,18 @@ func exactFilter(q store.EventQuery) (filter bson.D, named []string, ok bool) {
 		span = append(span, bsonElem("$lt", bson.DateTime(millisOfMicros(hi))))
 	}
 	if lo > math.MinInt64 && lo%1000 != 0 || hi < math.MaxInt64 && hi%1000 != 0 {
-		return nil, nil, false
+		return nil, false
 	}
 	filter = bson.D{}
 	if span != nil {
 		filter = append(filter, bsonElem("timestamp", span))
 	}
-	var terms []store.Expr
 	switch x := q.Where.(type) {
 	case nil:
-		return filter, nil, true
-	case store.And:
-		terms = x
-	default:
-		terms = []store.Expr{x}
+		return filter, true
+	case *store.PatternTerm:
+		name, ok := nameToFilter(x)
+		return append(filter, name), ok && len(x.Pattern.String()) < maxNameBytes/4 // folding makes no character four times as long
 	}
-	var conditions bson.A
-	for _, x := range terms {
-		t, isPattern := x.(*store.PatternTerm)
-		if !isPattern {
-			return nil, nil, false
-		}
-		condition, ok := nameToFilter(t)
-		if !ok {
-			return nil, nil, false
-		}
-		conditions = append(conditions, condition)
-		named = append(named, t.Field)
-	}
-	return append(filter, bsonElem("$and", conditions)), named, true
+	return nil, false
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -38,13 +39,9 @@ type eventDoc struct {
 	Raw any `bson:"raw"`
 	// FieldLayout says how Fields follow from Raw; Literals are the values that are
 	// not in Raw. See fieldlayout.go.
-	FieldLayout []byte   `bson:"recipe,omitempty"`
-	Literals    []string `bson:"more,omitempty"`
-	// Folded are the names of host and agent in folded case, if that differs.
-	Folded *foldedNames `bson:"fold,omitempty"`
-	// BuiltinConflicts lists the built-in fields for which the event itself has
-	// another value.
-	BuiltinConflicts []string `bson:"own,omitempty"`
+	FieldLayout []byte     `bson:"recipe,omitempty"`
+	Literals    []string   `bson:"more,omitempty"`
+	Names       eventNames `bson:"names"`
 	// NotSearchable marks an event whose text MongoDB cannot search.
 	NotSearchable bool `bson:"odd,omitempty"`
 }
@@ -54,9 +51,20 @@ type hostName struct {
 	OS       string `bson:"os,omitempty"`
 }
 
-type foldedNames struct {
-	Host  string `bson:"host,omitempty"`
-	Agent string `bson:"agent,omitempty"`
+// eventNames are all values of the fields host and agent_id, folded and cut to
+// maxNameBytes: the built-in one, and what the event itself has under these names.
+type eventNames struct {
+	Host  []string `bson:"host"`
+	Agent []string `bson:"agent"`
+}
+
+// maxNameBytes is how much of a name is indexed.
+const maxNameBytes = 1 << 10
+
+// indexedName returns what is indexed of a name.
+func indexedName(name string) string {
+	folded := casefold.String(name)
+	return strings.ToValidUTF8(folded[:min(len(folded), maxNameBytes)], "\uFFFD")
 }
 
 // ifDifferent returns the folded form of s, or "" if that is s.
@@ -88,10 +96,6 @@ func (c *eventCoder) encode(ev *picket.Event, key, batch string, seq int64) *eve
 		ID: key, EventID: ev.ID, Sender: ev.Sender, Index: ev.Index, AgentID: ev.AgentID, Type: ev.Type, Host: hostName{ev.Host, ev.OS},
 		Seq: seq, Batch: batch, Hash: contentHash(ev.Raw), Bytes: int64(len(ev.Raw)),
 	}
-	folded := foldedNames{casefold.String(ev.Host), casefold.String(ev.AgentID)}
-	if f := (foldedNames{ifDifferent(ev.Host, folded.Host), ifDifferent(ev.AgentID, folded.Agent)}); f != (foldedNames{}) {
-		d.Folded = &f
-	}
 	d.Timestamp, d.TimeUS = toDate(ev.Time)
 	d.Received, d.RecvUS = toDate(ev.Received)
 	c.view.Reset(ev)
@@ -105,7 +109,7 @@ func (c *eventCoder) encode(ev *picket.Event, key, batch string, seq int64) *eve
 	for _, l := range d.Literals {
 		d.NotSearchable = d.NotSearchable || !utf8.ValidString(l)
 	}
-	c.setBuiltinConflicts(d, ev, folded)
+	c.setNames(d, ev)
 	return d
 }
 
@@ -118,26 +122,28 @@ func contentHash(raw []byte) int64 {
 
 var crc32cTable = crc32.MakeTable(crc32.Castagnoli)
 
-// setBuiltinConflicts sets BuiltinConflicts; builtin are the built-in values.
-func (c *eventCoder) setBuiltinConflicts(d *eventDoc, ev *picket.Event, builtin foldedNames) {
-	compare := func(name, value, builtin string) {
-		if casefold.String(value) != builtin && !slices.Contains(d.BuiltinConflicts, name) {
-			d.BuiltinConflicts = append(d.BuiltinConflicts, name)
-		}
-	}
-	check := func(name, value string) {
-		switch name {
+// setNames sets Names.
+func (c *eventCoder) setNames(d *eventDoc, ev *picket.Event) {
+	add := func(field, value string) {
+		names := &d.Names.Host
+		switch field {
 		case "host":
-			compare(name, value, builtin.Host)
 		case "agent_id":
-			compare(name, value, builtin.Agent)
+			names = &d.Names.Agent
+		default:
+			return
+		}
+		if name := indexedName(value); !slices.Contains(*names, name) {
+			*names = append(*names, name)
 		}
 	}
+	add("host", ev.Host)
+	add("agent_id", ev.AgentID)
 	for i := range c.leaves {
-		check(c.leaves[i].Path.Name, store.ValueText(c.leaves[i].Value))
+		add(c.leaves[i].Path.Name, store.ValueText(c.leaves[i].Value))
 	}
 	for i := range ev.Fields {
-		check(ev.Fields[i].Name, store.ValueText(ev.Fields[i].Value))
+		add(ev.Fields[i].Name, store.ValueText(ev.Fields[i].Value))
 	}
 }
 

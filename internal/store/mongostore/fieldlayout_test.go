@@ -10,7 +10,6 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/sigma"
-	"github.com/picket-edr/picket/sigma/casefold"
 )
 
 // Fields that detection may derive from an event are read back.
@@ -78,20 +77,19 @@ func TestLongestPlainRun(t *testing.T) {
 	}
 }
 
-// A document lists the built-in fields for which the event has another value.
-func TestBuiltinConflicts(t *testing.T) {
+// A document has all values of host and agent_id, folded and once.
+func TestEventNames(t *testing.T) {
 	var c eventCoder
-	for raw, want := range map[string][]string{
-		`{"agent_id":"A","host":{"hostname":"x"}}`: nil,
-		`{"agent_id":"b","host":"h"}`:              {"agent_id"},
-		`{"host":["H","other"]}`:                   {"host"},
+	long := strings.Repeat("x", 2*maxNameBytes)
+	for raw, want := range map[string]eventNames{
+		`{"agent_id":"A","host":{"hostname":"x"}}`: {Host: []string{"ws-1"}, Agent: []string{"a"}},
+		`{"agent_id":"b","host":"h"}`:              {Host: []string{"ws-1", "h"}, Agent: []string{"a", "b"}},
+		`{"host":["H","other","WS-1"]}`:            {Host: []string{"ws-1", "h", "other"}, Agent: []string{"a"}},
+		`{"host":"` + long + `"}`:                  {Host: []string{"ws-1", long[:maxNameBytes]}, Agent: []string{"a"}},
 	} {
-		d := c.encode(&picket.Event{ID: "1", AgentID: "a", Host: "h", Raw: []byte(raw)}, "1", "b", 1)
-		if diff := cmp.Diff(want, d.BuiltinConflicts); diff != "" {
-			t.Errorf("%s: %s", raw, diff)
+		d := c.encode(&picket.Event{ID: "1", AgentID: "a", Host: "WS-1", Raw: []byte(raw)}, "1", "b", 1)
+		if diff := cmp.Diff(want, d.Names); diff != "" {
+			t.Errorf("%.50s: %s", raw, diff)
 		}
-	}
-	if d := c.encode(&picket.Event{Host: "WS-1", AgentID: "ws-1", Raw: []byte("{}")}, "1", "b", 1); d.Folded == nil || d.Folded.Host != casefold.String("WS-1") || d.Folded.Agent != "" {
-		t.Errorf("folded names are %+v", d.Folded)
 	}
 }

@@ -26,9 +26,7 @@ func (f *eventSearch) filter() bson.D {
 		out = append(out, bsonElem("timestamp", span))
 	}
 	if f.query.Where != nil {
-		if d := exprToFilter(f.query.Where); d != nil {
-			out = append(out, bsonElem("$and", bson.A{d}))
-		}
+		out = append(out, exprToFilter(f.query.Where)...)
 	}
 	return out
 }
@@ -39,16 +37,7 @@ func (f *eventSearch) filter() bson.D {
 func exprToFilter(x store.Expr) bson.D {
 	switch x := x.(type) {
 	case store.And:
-		var all bson.A
-		for _, sub := range x {
-			if d := exprToFilter(sub); d != nil {
-				all = append(all, d)
-			}
-		}
-		if all == nil {
-			return nil
-		}
-		return bson.D{bsonElem("$and", all)}
+		return allOf(x)
 	case store.Or:
 		var conditions bson.A
 		for _, sub := range x {
@@ -70,22 +59,39 @@ func exprToFilter(x store.Expr) bson.D {
 	return nil
 }
 
+// allOf returns the condition that holds for every event that all terms select. The first
+// name of a host or an agent is at the top, where every planner looks for an index.
+func allOf(terms []store.Expr) (out bson.D) {
+	var others bson.A
+	for _, x := range terms {
+		d := exprToFilter(x)
+		if t, ok := x.(*store.PatternTerm); ok && namePaths[t.Field] != "" && out == nil && len(d) == 1 && d[0].Key == namePaths[t.Field] {
+			out = d
+		} else if d != nil {
+			others = append(others, d)
+		}
+	}
+	if others != nil {
+		out = append(out, bsonElem("$and", others))
+	}
+	return out
+}
+
 func anyOf(conditions bson.A) bson.D { return bson.D{bsonElem("$or", conditions)} }
 
+// namePaths are the paths of the indexed names of fields.
+var namePaths = map[string]string{"host": "names.host", "agent_id": "names.agent"}
+
 // nameToFilter returns the condition of a term that names a host or an agent in full,
-// which indexes answer. It is exact except for events that themselves have another value.
-func nameToFilter(x *store.PatternTerm) (bson.D, bool) {
-	fold := map[string]string{"host": "fold.host", "agent_id": "fold.agent"}[x.Field]
-	if fold == "" || strings.ContainsAny(x.Pattern.String(), "*?") {
-		return nil, false
-	}
-	name := casefold.String(x.Pattern.String())
-	return anyOf(bson.A{bson.D{bsonElem(builtinPaths[x.Field], name)}, bson.D{bsonElem(fold, name)}, bson.D{bsonElem("own", x.Field)}}), true
+// which an index answers, if it is one. The condition is exact unless the name is cut.
+func nameToFilter(x *store.PatternTerm) (condition bson.E, ok bool) {
+	path, text := namePaths[x.Field], x.Pattern.String()
+	return bsonElem(path, indexedName(text)), path != "" && !strings.ContainsAny(text, "*?")
 }
 
 func patternToFilter(x *store.PatternTerm) bson.D {
-	if d, ok := nameToFilter(x); ok {
-		return d
+	if name, ok := nameToFilter(x); ok {
+		return bson.D{name}
 	}
 	best := ""
 	for _, lit := range x.Pattern.Literals() {

@@ -38,7 +38,7 @@ func (s *Store) Hosts(ctx context.Context, text string, limit int, cursor string
 }
 
 func (s *Store) listHosts(ctx context.Context, text string, limit int, cursor string) (store.HostPage, error) {
-	f := seenSince(math.MinInt64)
+	f, before := bson.D{}, int64(math.MaxInt64)
 	if text != "" {
 		f = append(f, bsonElem("fold", bson.Regex{Pattern: quoteText(text)}))
 	}
@@ -47,8 +47,9 @@ func (s *Store) listHosts(ctx context.Context, text string, limit int, cursor st
 		if err != nil {
 			return store.HostPage{}, err
 		}
-		f = append(f, afterPosition("seen", p.A, "_id", p.Name))
+		f, before = append(f, afterPosition("seen", p.A, "_id", p.Name)), p.A+1
 	}
+	f = append(f, bsonElem("seen", bson.D{bsonElem("$gte", int64(math.MinInt64)), bsonElem("$lt", before)}))
 	var page store.HostPage
 	var last store.Cursor
 	budget := store.NewPageBudget(limit)

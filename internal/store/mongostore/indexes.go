@@ -32,14 +32,11 @@ const (
 
 func (s *Store) indexes() []indexSpec {
 	return []indexSpec{
-		{&s.events, "seq: -seq -_id", plainIndex},
+		{&s.events, "seq: -seq", plainIndex},
 		{&s.events, "received: received", plainIndex},
 		{&s.events, "time: -timestamp", plainIndex},
-		{&s.events, "host: host.hostname -seq", plainIndex},
-		{&s.events, "agent: agent_id -seq", plainIndex},
-		{&s.events, "fold_host: fold.host -seq", sparseIndex},
-		{&s.events, "fold_agent: fold.agent -seq", sparseIndex},
-		{&s.events, "own: own -seq", sparseIndex},
+		{&s.events, "host: names.host -seq", plainIndex},
+		{&s.events, "agent: names.agent -seq", plainIndex},
 		{&s.events, "odd: odd", sparseIndex},
 		{&s.alerts, "slot: slot", unique},
 		{&s.alerts, "seen: -us.last -order", plainIndex},

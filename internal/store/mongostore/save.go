@@ -228,7 +228,7 @@ func (v *saving) insertEvents(ctx context.Context) error {
 			if _, ok := stored[key]; ok {
 				continue
 			}
-			d := c.encode(&b.Events[k], key, b.ID, seq+int64(k))
+			d := c.encode(&b.Events[k], key, b.ID, seq+int64(k)*sequenceStep)
 			stored[key] = storedEvent{d.Batch, d.Hash}
 			docs = append(docs, d)
 		}

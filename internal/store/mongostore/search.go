@@ -3,8 +3,11 @@ package mongostore
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -28,7 +31,8 @@ func (s *Store) SearchEvents(ctx context.Context, q store.EventQuery) (store.Eve
 const searchPageSize = 500
 
 func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error) {
-	f := eventSearch{query: q, limit: cmp.Or(max(q.Limit, 0), defaultLimit)}
+	f := eventSearch{query: q, limit: cmp.Or(max(q.Limit, 0), defaultLimit), before: math.MaxInt64}
+	newest := time.Now().UnixMicro() * sequenceStep
 	f.budget = store.NewPageBudget(f.limit)
 	f.view.ContextChecker = store.NewContextChecker(ctx)
 	f.lo, f.hi = store.TimeRangeMicros(q.Since, q.Until)
@@ -37,8 +41,9 @@ func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.Eve
 		if err != nil {
 			return store.EventPage{}, err
 		}
-		f.after = &p
+		f.before, newest = p.A, p.A
 	}
+	f.setSlice(newest, firstSlice)
 	for !f.full {
 		if more, err := f.readPage(ctx, s); err != nil {
 			return store.EventPage{}, err
@@ -59,7 +64,10 @@ type eventSearch struct {
 	lo, hi int64 // event times, microseconds
 	limit  int
 	budget store.PageBudget
-	after  *store.Cursor // of the last event read
+
+	// What is read next: the events whose seq is at least from and less than before.
+	from, before int64
+	slice        time.Duration // how long that is; 0: all the rest
 
 	events []picket.Event // of the page
 	last   store.Cursor   // of the last of them
@@ -68,20 +76,33 @@ type eventSearch struct {
 	view   store.EventView
 }
 
+// A search reads slices of the time in which events were stored, the newest first and each
+// sliceGrowth times as long as the one before. So it reads little more than it needs also
+// where the server sorts all that a filter selects.
+const (
+	firstSlice  = time.Second
+	sliceGrowth = 30
+	longSlice   = 12 * time.Hour // a longer one is all the rest
+)
+
+// setSlice sets what is read next: a slice that ends with a seq.
+func (f *eventSearch) setSlice(end int64, length time.Duration) {
+	if f.from, f.slice = 0, 0; length <= longSlice {
+		f.from, f.slice = end-length.Microseconds()*sequenceStep, length
+	}
+}
+
 // readPage reads the next events, adds those that the query selects, and reports
 // whether there may be more.
 func (f *eventSearch) readPage(ctx context.Context, s *Store) (bool, error) {
-	filter := f.filter()
-	if f.after != nil {
-		filter = append(filter, afterPosition("seq", f.after.A, "_id", f.after.Name))
-	}
+	filter := append(f.filter(), bsonElem("seq", bson.D{bsonElem("$gte", f.from), bsonElem("$lt", f.before)}))
 	limit := searchPageSize
 	if f.query.Where == nil {
 		limit = min(limit, f.limit+1-len(f.events))
 	}
 	n := 0
 	err := withTimeout(ctx, scanTimeout, func(ctx context.Context) error {
-		cur, err := s.events.Find(ctx, filter, options.Find().SetSort(bson.D{bsonElem("seq", -1), bsonElem("_id", -1)}).SetLimit(int64(limit)))
+		cur, err := s.events.Find(ctx, filter, options.Find().SetSort(bson.D{bsonElem("seq", -1)}).SetLimit(int64(limit)))
 		if err != nil {
 			return err
 		}
@@ -92,14 +113,28 @@ func (f *eventSearch) readPage(ctx context.Context, s *Store) (bool, error) {
 				return err
 			}
 			n++
-			f.after = &store.Cursor{List: store.EventCursor, A: d.Seq, Name: d.ID}
+			f.before = d.Seq
 			if err := f.addIfSelected(&d); err != nil {
 				return err
 			}
 		}
 		return cur.Err()
 	})
-	return n == limit, err
+	if err != nil || n == limit || f.slice == 0 {
+		return n == limit, err
+	}
+	f.before = f.from
+	f.setSlice(f.before, f.slice*sliceGrowth)
+	return s.hasEventsBefore(ctx, f.before)
+}
+
+// hasEventsBefore reports whether there are events whose seq is less than before.
+func (s *Store) hasEventsBefore(ctx context.Context, before int64) (bool, error) {
+	_, err := findOne[bson.Raw](ctx, s.events, bson.D{bsonElem("seq", bson.D{bsonElem("$lt", before)})}, options.FindOne().SetProjection(byID(1)))
+	if errors.Is(err, picket.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // addIfSelected adds the event of a document if the query selects it.
@@ -121,15 +156,12 @@ func (f *eventSearch) addIfSelected(d *eventDoc) error {
 	if f.query.OnlyFields != nil {
 		ev.Fields = store.AppendSelectedFields(nil, ev.Fields, f.query.OnlyFields)
 	}
-	if f.query.NoRaw {
-		ev.Raw = nil
-	}
 	if !f.budget.Take(store.EventSize(&ev)) {
 		f.full = true
 		return nil
 	}
 	f.events = append(f.events, ev)
-	f.last = store.Cursor{List: store.EventCursor, A: d.Seq, Name: d.ID}
+	f.last = store.Cursor{List: store.EventCursor, A: d.Seq}
 	return nil
 }
 

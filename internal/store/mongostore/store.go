@@ -63,7 +63,7 @@ type Store struct {
 
 	hasBulkWrite bool // the server has the command bulkWrite
 
-	seq        sequenceGenerator
+	seq        *sequenceGenerator
 	quotaLock  sync.Mutex // guards quota
 	quota      *store.Quota
 	types      typeLimiter
@@ -125,7 +125,7 @@ func connect(uri, database string, opt Options) (*Store, error) {
 		return nil, fmt.Errorf("%w: %w", err, picket.ErrInvalid)
 	}
 	s := &Store{options: opt, log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler)), client: client, db: client.Database(database),
-		quota: store.NewQuota(opt.MaxNewAlerts)}
+		quota: store.NewQuota(opt.MaxNewAlerts), seq: newSequenceGenerator()}
 	s.openCollections()
 	s.quit, s.cancel = context.WithCancel(context.Background())
 	return s, nil

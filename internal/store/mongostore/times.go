@@ -2,26 +2,36 @@ package mongostore
 
 import (
 	"math"
+	"math/rand/v2"
 	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// A sequenceGenerator generates ascending numbers: microseconds of the clock, or
-// the next number if the clock has not advanced.
+// A sequenceGenerator generates ascending numbers that no other process generates: in the
+// upper bits microseconds of the clock, or the next one if the clock has not advanced,
+// and in the lower bits a number of the process, chosen at random.
 type sequenceGenerator struct {
-	mu   sync.Mutex
-	last int64
+	process int64
+	mu      sync.Mutex
+	last    int64 // microseconds
 }
 
-// next reserves n numbers and returns the first.
+// sequenceStep is the distance between two numbers of a process.
+const sequenceStep = 1 << 10
+
+func newSequenceGenerator() *sequenceGenerator {
+	return &sequenceGenerator{process: rand.Int64N(sequenceStep)}
+}
+
+// next reserves n numbers, which are sequenceStep apart, and returns the first.
 func (q *sequenceGenerator) next(n int) int64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	first := max(q.last+1, time.Now().UnixMicro())
 	q.last = first + int64(n) - 1
-	return first
+	return first*sequenceStep + q.process
 }
 
 func fromMicros(us int64) time.Time { return time.UnixMicro(us).UTC() }

@@ -4,23 +4,25 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"math"
 	"time"
 
+	"github.com/picket-edr/picket/internal/sqlitefile"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
 // AddAuditEntry implements store.AuditLog.
 func (s *Store) AddAuditEntry(ctx context.Context, e store.AuditEntry) (store.AuditEntry, error) {
+	var first int64
 	err := s.writer.transact(ctx, func(t *tx) error {
-		err := t.writer.conn.QueryRowContext(context.Background(), "SELECT n, hash FROM audit ORDER BY n DESC LIMIT 1").Scan(&e.N, &e.Previous)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		recorded, _ := s.auditHead.read() // without it, what is missing shows less
+		last, err := t.lastAuditEntry(recorded)
+		if err != nil {
 			return err
 		}
-		e.N++
+		first, e.N, e.Previous = last.First, last.Last+1, last.Hash
 		e.Hash = e.ChainHash()
 		_, err = t.exec("INSERT INTO audit (n, at, actor, action, object, detail, previous, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 			e.N, block.Micros(e.Time), e.Actor, e.Action, e.Object, e.Detail, e.Previous, e.Hash)
@@ -29,6 +31,7 @@ func (s *Store) AddAuditEntry(ctx context.Context, e store.AuditEntry) (store.Au
 	if err != nil {
 		return store.AuditEntry{}, fmt.Errorf("write audit entry: %w", err)
 	}
+	s.auditHead.advance(&e, first)
 	return e, nil
 }
 
@@ -47,15 +50,26 @@ func (s *Store) AuditEntries(ctx context.Context, q store.AuditQuery) ([]store.A
 			return err
 		})
 	if err != nil {
-		return nil, fmt.Errorf("read audit log: %w", err)
+		return nil, fmt.Errorf("read audit log: %w", sqlitefile.WrapDamage(err))
 	}
 	return out, nil
 }
 
 // PruneAudit implements store.AuditLog.
 func (s *Store) PruneAudit(ctx context.Context, before time.Time, maxEntries int) (int64, error) {
-	n, err := s.exec(ctx, `DELETE FROM audit WHERE n < coalesce((SELECT min(n) FROM audit WHERE at >= ?), (SELECT max(n) + 1 FROM audit))
-		OR n <= (SELECT n FROM audit ORDER BY n DESC LIMIT 1 OFFSET ?)`, block.Micros(before), maxEntries)
+	var n int64
+	err := s.writer.transact(ctx, func(t *tx) (err error) {
+		var first int64 // of those that stay
+		err = t.writer.queryRow(`SELECT ifnull(max(ifnull((SELECT min(n) FROM audit WHERE at >= ?), (SELECT max(n) + 1 FROM audit)),
+			ifnull((SELECT n + 1 FROM audit ORDER BY n DESC LIMIT 1 OFFSET ?), 0)), 0)`, block.Micros(before), maxEntries).Scan(&first)
+		if err == nil {
+			n, err = t.exec("DELETE FROM audit WHERE n < ?", first)
+		}
+		if err == nil && n > 0 {
+			s.auditHead.prune(first) // before the commit: a head that begins too late only detects less
+		}
+		return err
+	})
 	if err != nil {
 		return 0, fmt.Errorf("prune audit log: %w", err)
 	}

@@ -13,7 +13,10 @@ import (
 
 // A SalvageReport says what was saved of a store and what was lost.
 type SalvageReport struct {
+	// Unreadable is whether nothing could be read: the new store is empty.
+	Unreadable         bool
 	Events, LostEvents int64
+	LostAlerts         int64 // about
 	// Tables has the rows that were saved of each other table.
 	Tables map[string]int64
 	// Incomplete are the tables, also of events, of which something is lost.
@@ -22,7 +25,7 @@ type SalvageReport struct {
 }
 
 // Salvage makes a new store of what can be read of the one at oldPath, which no process
-// may have open.
+// may have open. If that is nothing, the new store is empty.
 func Salvage(ctx context.Context, oldPath, newPath string) (*SalvageReport, error) {
 	report, err := salvage(ctx, oldPath, newPath)
 	if err != nil {
@@ -38,6 +41,9 @@ func salvage(ctx context.Context, oldPath, newPath string) (*SalvageReport, erro
 		return nil, err
 	}
 	copied, err := sqlitefile.Salvage(ctx, oldPath, newPath, template)
+	if isDamage(err) {
+		return &SalvageReport{Unreadable: true}, errors.Join(empty.Close(), removeFiles(newPath), os.Rename(template, newPath))
+	}
 	if err := errors.Join(err, empty.Close(), removeFiles(template)); err != nil {
 		return nil, err
 	}
@@ -56,7 +62,8 @@ func salvage(ctx context.Context, oldPath, newPath string) (*SalvageReport, erro
 	if err := errors.Join(err, s.Close()); err != nil {
 		return nil, fmt.Errorf("salvage %s: %w", oldPath, err)
 	}
-	report := &SalvageReport{Events: b.saved, LostEvents: max(b.lost, b.before-b.saved), Tables: copied.Rows,
+	report := &SalvageReport{Events: b.saved, LostEvents: max(b.lost, b.before-b.saved),
+		LostAlerts: max(0, b.alertsBefore-copied.Rows["alerts"]), Tables: copied.Rows,
 		Incomplete: slices.Sorted(maps.Keys(copied.Incomplete)), DamagedPages: copied.DamagedPages}
 	for _, table := range []string{"blocks", "parts", "counters", "damaged_blocks"} {
 		delete(report.Tables, table)
@@ -90,10 +97,13 @@ type blockSalvager struct {
 	store       *Store
 	before      int64 // events that the store counted, also in blocks set aside
 	saved, lost int64 // events
+	// alertsBefore is how many alerts the store counted.
+	alertsBefore int64
 }
 
 func (b *blockSalvager) salvageAll(ctx context.Context) error {
-	err := b.store.readDB.QueryRowContext(ctx, `SELECT events + (SELECT ifnull(sum(events), 0) FROM damaged_blocks WHERE deleted = 0) FROM counters`).Scan(&b.before)
+	err := b.store.readDB.QueryRowContext(ctx, `SELECT events + (SELECT ifnull(sum(events), 0) FROM damaged_blocks WHERE deleted = 0),
+		(SELECT ifnull(sum(alerts), 0) FROM alert_stats) FROM counters`).Scan(&b.before, &b.alertsBefore)
 	if err != nil {
 		return err
 	}

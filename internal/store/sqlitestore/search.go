@@ -168,7 +168,7 @@ func (f *blockSearch) searchBlocks(snaps []*snapshot, blocks []*blockRow) error 
 			searcher := f.store.searchers.getOrCreate()
 			defer f.store.searchers.put(searcher)
 			q := block.NewQuery(f.query.Where, f.since, f.until, f.beforeSeq)
-			q.OnlyFields, q.NoRaw = f.query.OnlyFields, f.query.NoRaw
+			q.OnlyFields = f.query.OnlyFields
 			for {
 				i := int(next.Add(1)) - 1
 				if i >= len(blocks) || ahead.canceled() {

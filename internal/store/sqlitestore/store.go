@@ -62,6 +62,8 @@ type Store struct {
 	lookupDB *sql.DB
 	writeDB  *sql.DB // the connection of the writer
 	writer   *writer
+	// auditHead has the newest and the oldest number of the audit log.
+	auditHead *auditHeadFile
 
 	dedup     *eventDeduper
 	damaged   damagedBlocks
@@ -97,7 +99,7 @@ func open(path string, opt Options) (*Store, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	s := &Store{options: opt, log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler))}
+	s := &Store{options: opt, log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler)), auditHead: newAuditHeadFile(path)}
 	s.builders = newPool(block.NewEncoder)
 	frames := block.NewFrameCache()
 	s.searchers = newPool(func() *block.Searcher { return block.NewSearcher(frames) })

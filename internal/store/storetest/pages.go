@@ -97,27 +97,22 @@ func alertPage(p store.AlertPage, err error) (rows []string, bytes int, next str
 	return rows, bytes, p.Next, err
 }
 
-// testOnlyFields checks what EventQuery.OnlyFields and NoRaw leave of events.
+// testOnlyFields checks what EventQuery.OnlyFields leaves of events.
 func testOnlyFields(t *testing.T, s store.Store) {
 	evs := unusualEvents(t)
 	save(t, s, store.Batch{ID: "b1", Events: evs[:5]})
 	save(t, s, store.Batch{ID: "b2", Events: evs[5:]})
 	for _, names := range [][]string{nil, {}, {"CommandLine", "long", "tags"}, {"nothing"}} {
-		for _, noRaw := range []bool{false, true} {
-			got := searchAll(t, s, store.EventQuery{OnlyFields: names, NoRaw: noRaw, Limit: 4})
-			for i := range got {
-				want := evs[len(evs)-1-i]
-				if names != nil {
-					want.Fields = store.AppendSelectedFields(nil, want.Fields, names)
-				}
-				if noRaw {
-					want.Raw = nil
-				}
-				checkEqual(t, fmt.Sprint("event with ", names, noRaw), got[i], want)
-				for _, f := range got[i].Fields {
-					if names != nil && len(f.Value.Text) > store.MaxListedValueBytes {
-						t.Errorf("value of %d bytes", len(f.Value.Text))
-					}
+		got := searchAll(t, s, store.EventQuery{OnlyFields: names, Limit: 4})
+		for i := range got {
+			want := evs[len(evs)-1-i]
+			if names != nil {
+				want.Fields = store.AppendSelectedFields(nil, want.Fields, names)
+			}
+			checkEqual(t, fmt.Sprint("event with ", names), got[i], want)
+			for _, f := range got[i].Fields {
+				if names != nil && len(f.Value.Text) > store.MaxListedValueBytes {
+					t.Errorf("value of %d bytes", len(f.Value.Text))
 				}
 			}
 		}

@@ -7,7 +7,7 @@ const main = document.querySelector("main");
 const interval = 5000;
 
 async function refresh() {
-  if (document.hidden || main.querySelector("details[open] pre") || main.contains(document.activeElement) &&
+  if (document.hidden || main.querySelector("details[open] pre, td input:checked") || main.contains(document.activeElement) &&
       /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName)) return;
   const answer = await fetch(location.href, {headers: {Accept: "text/html"}, redirect: "manual"});
   if (answer.type === "opaqueredirect") return location.reload();
@@ -35,11 +35,11 @@ function patch(old, next) {
 
 if (main && main.hasAttribute("data-live")) setInterval(() => refresh().catch(() => {}), interval);
 
-// Keys: g and a letter go to a page, / to the search, j and k along a list.
+// Keys: g and a letter go to a page, / to the search, j and k along a list, x selects a row.
 let going = false;
 document.addEventListener("keydown", (e) => {
   if (e.ctrlKey || e.metaKey || e.altKey) return;
-  if (/^(INPUT|SELECT|TEXTAREA)$/.test(e.target.tagName)) {
+  if (/^(INPUT|SELECT|TEXTAREA)$/.test(e.target.tagName) && e.target.type !== "checkbox") {
     if (e.key === "Escape") e.target.blur();
     return;
   }
@@ -51,6 +51,11 @@ document.addEventListener("keydown", (e) => {
   }
   switch (e.key) {
     case "g": going = true; break;
+    case "x": {
+      const row = document.activeElement.closest("tr"), box = row && row.querySelector("input[type=checkbox]");
+      if (box) { box.checked = !box.checked; countChecked(); }
+      break;
+    }
     case "/": {
       const search = document.querySelector("input[type=search]");
       if (search) { search.focus(); search.select(); e.preventDefault(); }
@@ -64,6 +69,22 @@ document.addEventListener("keydown", (e) => {
     }
   }
 });
+
+// Check boxes of a list: one for all, and how many are checked.
+function countChecked() {
+  const boxes = [...document.querySelectorAll("td input[type=checkbox]")], checked = boxes.filter((box) => box.checked).length;
+  for (const count of document.querySelectorAll("[data-selected]")) count.textContent = checked ? `(${checked})` : "";
+  for (const all of document.querySelectorAll("[data-check-all]")) {
+    all.checked = checked > 0 && checked === boxes.length;
+    all.indeterminate = checked > 0 && checked < boxes.length;
+  }
+}
+document.addEventListener("change", (e) => {
+  if (e.target.matches("[data-check-all]"))
+    for (const box of document.querySelectorAll("td input[type=checkbox]")) box.checked = e.target.checked;
+  if (e.target.type === "checkbox") countChecked();
+});
+countChecked(); // the browser restores check boxes when it goes back
 
 document.addEventListener("click", (e) => {
   const text = e.target.dataset && e.target.dataset.confirm;

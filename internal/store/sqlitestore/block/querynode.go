@@ -12,9 +12,8 @@ import (
 
 // A Query is what a Searcher searches for. It is for one goroutine.
 type Query struct {
-	// OnlyFields and NoRaw are as in store.EventQuery.
+	// OnlyFields is as in store.EventQuery.
 	OnlyFields []string
-	NoRaw      bool
 
 	root         *queryNode
 	since, until int64 // event times: from since, before until

@@ -326,11 +326,7 @@ func (s *Searcher) event(row int) (picket.Event, error) {
 // bytes of its own.
 func (s *Searcher) selectedEvent(q *Query, row int) (picket.Event, error) {
 	if q.OnlyFields == nil {
-		ev, err := s.event(row)
-		if q.NoRaw {
-			ev.Raw = nil
-		}
-		return ev, err
+		return s.event(row)
 	}
 	m, err := s.block.metadata()
 	if err != nil {
@@ -338,9 +334,7 @@ func (s *Searcher) selectedEvent(q *Query, row int) (picket.Event, error) {
 	}
 	ev := m.event(row, s.ids.At(row), nil)
 	raw := s.frame.raw(row - s.frameStart)
-	if !q.NoRaw {
-		ev.Raw = bytes.Clone(raw)
-	}
+	ev.Raw = bytes.Clone(raw)
 	if len(q.OnlyFields) == 0 {
 		return ev, nil
 	}
