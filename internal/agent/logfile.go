@@ -69,7 +69,9 @@ type followedFile struct {
 	ID      string `json:"id"`                // random
 	Rotated bool   `json:"rotated,omitempty"` // no longer at Path
 	Offset  int64  `json:"offset"`            // of the first line that has not been read
-	// Fingerprint is that of the content up to Offset.
+	// Fingerprint is a hash of the first HeadBytes of the file, and of what is before Offset.
+	// Without HeadBytes the file was empty, and cannot be recognised.
+	HeadBytes   int    `json:"head_bytes"`
 	Fingerprint string `json:"fingerprint"`
 	// SkipLine is set if Offset is inside a line whose start has been read.
 	SkipLine bool `json:"skip_line,omitempty"`
@@ -88,24 +90,22 @@ func newFollowedFile(path string, file *os.File, info os.FileInfo, offset int64)
 
 // advance sets the offset.
 func (f *followedFile) advance(offset int64) {
-	f.Offset, f.Fingerprint = offset, fingerprint(f.file, offset)
+	f.HeadBytes, _ = f.file.ReadAt(make([]byte, fingerprintBytes), 0)
+	f.Offset, f.Fingerprint = offset, fingerprint(f.file, f.HeadBytes, offset)
 }
 
 // isContinuedBy reports whether a file has what f had up to its offset.
 func (f *followedFile) isContinuedBy(file io.ReaderAt, size int64) bool {
-	return size >= f.Offset && fingerprint(file, f.Offset) == f.Fingerprint
+	return size >= max(f.Offset, int64(f.HeadBytes)) && fingerprint(file, f.HeadBytes, f.Offset) == f.Fingerprint
 }
 
 // fingerprint returns a hash of the start of a file and of what is before an offset. It
 // tells apart a file and another that took its place, however long each is.
-func fingerprint(r io.ReaderAt, offset int64) string {
-	if offset == 0 {
-		return ""
-	}
-	n := min(offset, fingerprintBytes)
-	b := make([]byte, 2*n)
-	r.ReadAt(b[:n], 0) // what cannot be read has another hash than what was
-	r.ReadAt(b[n:], offset-n)
+func fingerprint(r io.ReaderAt, headBytes int, offset int64) string {
+	tail := min(offset, fingerprintBytes)
+	b := make([]byte, int64(headBytes)+tail)
+	r.ReadAt(b[:headBytes], 0) // what cannot be read has another hash than what was
+	r.ReadAt(b[headBytes:], offset-tail)
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:16])
 }
@@ -114,7 +114,7 @@ func fingerprint(r io.ReaderAt, offset int64) string {
 func (s *FileSource) Events(ctx context.Context, from Position) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		host, _ := os.Hostname()
-		w := &fileFollower{pattern: s.Pattern, report: s.Report, host: host, yield: yield, buf: make([]byte, logline.MaxBytes), errors: map[string]string{}}
+		w := &logReader{pattern: s.Pattern, report: s.Report, host: host, yield: yield, buf: make([]byte, logline.MaxBytes), errors: map[string]string{}}
 		if w.report == nil {
 			w.report = func(string, string) {}
 		}
@@ -141,8 +141,8 @@ func (s *FileSource) Events(ctx context.Context, from Position) iter.Seq2[Event,
 	}
 }
 
-// A fileFollower follows the files of a FileSource.
-type fileFollower struct {
+// A logReader reads the files of a FileSource.
+type logReader struct {
 	pattern string
 	report  func(message, hint string)
 	host    string
@@ -154,14 +154,14 @@ type fileFollower struct {
 	errors map[string]string // the last error of each path, to report each once
 }
 
-func (w *fileFollower) close() {
+func (w *logReader) close() {
 	for _, f := range w.files {
 		f.file.Close()
 	}
 }
 
 // startAtEnds follows the files that exist from their last lines on.
-func (w *fileFollower) startAtEnds() {
+func (w *logReader) startAtEnds() {
 	for path := range w.currentFiles() {
 		file, info := w.open(path)
 		if file == nil {
@@ -178,13 +178,13 @@ func (w *fileFollower) startAtEnds() {
 }
 
 // restore continues with the files of a position, wherever they are now.
-func (w *fileFollower) restore(saved filePosition) {
+func (w *logReader) restore(saved filePosition) {
 	for _, f := range saved.Files {
 		if f == nil || f.Path == "" || len(w.files) >= maxFollowedFiles {
 			continue
 		}
 		if file, info := w.open(f.Path); file != nil {
-			if !f.Rotated && f.isContinuedBy(file, info.Size()) && (f.Offset > 0 || len(w.unfollowedRotated(f.Path, saved.Time)) == 0) {
+			if !f.Rotated && f.isContinuedBy(file, info.Size()) && (f.HeadBytes > 0 || len(w.unfollowedRotated(f.Path, saved.Time)) == 0) {
 				f.file, f.info = file, info
 				w.files = append(w.files, f)
 				continue
@@ -197,16 +197,16 @@ func (w *fileFollower) restore(saved filePosition) {
 
 // restoreRotated continues with a file that was rotated, and with those that were between
 // it and the one that has its path now.
-func (w *fileFollower) restoreRotated(f *followedFile, since time.Time) {
+func (w *logReader) restoreRotated(f *followedFile, since time.Time) {
 	known := f.Rotated
-	found := f.Offset > 0 && w.findRotated(f)
+	found := f.HeadBytes > 0 && w.findRotated(f)
 	if found {
 		w.files = append(w.files, f)
 	}
 	if known {
 		return
 	}
-	if !found && f.Offset > 0 {
+	if !found && f.HeadBytes > 0 {
 		w.reportLost(f)
 	}
 	for _, path := range w.unfollowedRotated(f.Path, since) {
@@ -219,7 +219,7 @@ func (w *fileFollower) restoreRotated(f *followedFile, since time.Time) {
 			return
 		}
 		between := newFollowedFile(f.Path, file, info, 0)
-		if between.Rotated = true; f.Offset == 0 && !found {
+		if between.Rotated = true; f.HeadBytes == 0 && !found {
 			between.ID, found = f.ID, true // its lines may have been sent already
 		}
 		w.files = append(w.files, between)
@@ -228,7 +228,7 @@ func (w *fileFollower) restoreRotated(f *followedFile, since time.Time) {
 
 // unfollowedRotated returns the files that rotation has made of a log since a time and that
 // are not followed, the oldest first.
-func (w *fileFollower) unfollowedRotated(path string, since time.Time) []string {
+func (w *logReader) unfollowedRotated(path string, since time.Time) []string {
 	return slices.DeleteFunc(rotatedSince(path, since.Add(-modificationTimeError)), func(path string) bool {
 		info, err := os.Stat(path)
 		return err != nil || w.followed(info) != nil
@@ -237,7 +237,7 @@ func (w *fileFollower) unfollowedRotated(path string, since time.Time) []string 
 
 // findRotated makes f, which is not at its path any more, the rotated file that has its
 // content.
-func (w *fileFollower) findRotated(f *followedFile) bool {
+func (w *logReader) findRotated(f *followedFile) bool {
 	paths := rotatedSince(f.Path, time.Time{})
 	for i := len(paths) - 1; i >= 0; i-- { // the newest first
 		file, info := w.open(paths[i])
@@ -253,13 +253,13 @@ func (w *fileFollower) findRotated(f *followedFile) bool {
 	return false
 }
 
-func (w *fileFollower) reportLost(f *followedFile) {
+func (w *logReader) reportLost(f *followedFile) {
 	w.report("the log "+f.Path+" was rotated, and the old file is not found: lines may be missing",
 		"rotate it into the same folder, as NAME.1 or NAME-20060102, and compress it later (delaycompress)")
 }
 
 // findFiles notices new files and rotation. It returns whether there was any.
-func (w *fileFollower) findFiles() (changed bool) {
+func (w *logReader) findFiles() (changed bool) {
 	seen := map[*followedFile]bool{}
 	for path, info := range w.currentFiles() {
 		f := w.fileAt(path)
@@ -301,7 +301,7 @@ func (w *fileFollower) findFiles() (changed bool) {
 
 // startOver follows a file that was truncated from its beginning, and the rest of what it
 // had in its copy, if there is one. It returns the former.
-func (w *fileFollower) startOver(f *followedFile) *followedFile {
+func (w *logReader) startOver(f *followedFile) *followedFile {
 	next := newFollowedFile(f.Path, f.file, f.info, 0)
 	if w.findRotated(f) {
 		w.files = append(w.files, next)
@@ -317,7 +317,7 @@ func (w *fileFollower) startOver(f *followedFile) *followedFile {
 }
 
 // fileAt returns the file that is followed at a path.
-func (w *fileFollower) fileAt(path string) *followedFile {
+func (w *logReader) fileAt(path string) *followedFile {
 	for _, f := range w.files {
 		if f.Path == path && !f.Rotated {
 			return f
@@ -327,7 +327,7 @@ func (w *fileFollower) fileAt(path string) *followedFile {
 }
 
 // followed returns the followed file that info is of, nil if it is of none.
-func (w *fileFollower) followed(info os.FileInfo) *followedFile {
+func (w *logReader) followed(info os.FileInfo) *followedFile {
 	for _, f := range w.files {
 		if os.SameFile(f.info, info) {
 			return f
@@ -344,7 +344,7 @@ func isAt(f *followedFile, path string) bool {
 
 // readFiles reads what there is of each file, up to a bound. It returns whether there may
 // be more.
-func (w *fileFollower) readFiles(ctx context.Context) (more bool) {
+func (w *logReader) readFiles(ctx context.Context) (more bool) {
 	for _, f := range w.files {
 		before := f.Offset
 		more = w.readLines(ctx, f) || more
@@ -357,7 +357,7 @@ func (w *fileFollower) readFiles(ctx context.Context) (more bool) {
 }
 
 // dropQuietFiles ends the reading of files that were rotated and have not grown since.
-func (w *fileFollower) dropQuietFiles() {
+func (w *logReader) dropQuietFiles() {
 	followed := len(w.files)
 	w.files = slices.DeleteFunc(w.files, func(f *followedFile) bool {
 		quiet := f.Rotated && time.Since(f.quietSince) >= rotatedFileGrace
@@ -373,7 +373,7 @@ func (w *fileFollower) dropQuietFiles() {
 }
 
 // readLines yields the complete lines of a file. It returns false once there are none.
-func (w *fileFollower) readLines(ctx context.Context, f *followedFile) bool {
+func (w *logReader) readLines(ctx context.Context, f *followedFile) bool {
 	for range maxChunksPerTurn {
 		if ctx.Err() != nil || w.stopped {
 			return false
@@ -404,7 +404,7 @@ func (w *fileFollower) readLines(ctx context.Context, f *followedFile) bool {
 
 // emitLines yields lines that begin at the offset of f, and advances f. The position comes
 // with the last one, because it takes long to make.
-func (w *fileFollower) emitLines(f *followedFile, lines []byte) {
+func (w *logReader) emitLines(f *followedFile, lines []byte) {
 	type line struct {
 		offset int64
 		text   []byte
@@ -430,14 +430,14 @@ func (w *fileFollower) emitLines(f *followedFile, lines []byte) {
 }
 
 // readLastLine yields the last line of a rotated file, which has no end.
-func (w *fileFollower) readLastLine(f *followedFile) {
+func (w *logReader) readLastLine(f *followedFile) {
 	n, _ := f.file.ReadAt(w.buf, f.Offset)
 	if text := bytes.Trim(w.buf[:n], "\r\n\x00"); len(text) > 0 && !f.SkipLine {
 		w.emitLine(f, f.Offset, text, false, "")
 	}
 }
 
-func (w *fileFollower) emitLine(f *followedFile, offset int64, text []byte, truncated bool, position Position) {
+func (w *logReader) emitLine(f *followedFile, offset int64, text []byte, truncated bool, position Position) {
 	if w.stopped {
 		return
 	}
@@ -452,19 +452,19 @@ func (w *fileFollower) emitLine(f *followedFile, offset int64, text []byte, trun
 }
 
 // position returns the position after what has been read.
-func (w *fileFollower) position() Position {
+func (w *logReader) position() Position {
 	encoded, _ := json.Marshal(filePosition{Time: time.Now().UTC(), Files: w.files}) // strings and numbers always encode
 	return Position(encoded)
 }
 
-func (w *fileFollower) emitPosition() {
+func (w *logReader) emitPosition() {
 	if !w.stopped {
 		w.stopped = !w.yield(Event{Position: w.position()}, nil)
 	}
 }
 
 // open opens a file. It reports an error, and returns nil.
-func (w *fileFollower) open(path string) (*os.File, os.FileInfo) {
+func (w *logReader) open(path string) (*os.File, os.FileInfo) {
 	file, err := os.Open(path)
 	if err == nil {
 		var info fs.FileInfo
@@ -481,7 +481,7 @@ func (w *fileFollower) open(path string) (*os.File, os.FileInfo) {
 }
 
 // reportError yields an error of a path, if it is not the one that it had before.
-func (w *fileFollower) reportError(path string, err error) {
+func (w *logReader) reportError(path string, err error) {
 	if w.errors[path] == err.Error() || w.stopped || len(w.errors) > 2*maxFollowedFiles {
 		return
 	}
@@ -491,7 +491,7 @@ func (w *fileFollower) reportError(path string, err error) {
 
 // currentFiles yields the paths that match the pattern, and what is there, but not
 // compressed and rotated files.
-func (w *fileFollower) currentFiles() iter.Seq2[string, os.FileInfo] {
+func (w *logReader) currentFiles() iter.Seq2[string, os.FileInfo] {
 	return func(yield func(string, os.FileInfo) bool) {
 		paths, _ := filepath.Glob(w.pattern) // the pattern has been checked
 		slices.Sort(paths)

@@ -189,7 +189,7 @@ func TestFileRotation(t *testing.T) {
 				write(t, path, "one\n")
 				l.want("one", fmt.Sprintf("three %d", i))
 			}
-			if name == "rename" { // a program goes on with the old file until it is told
+			if name == "rename" { // a program writes to the old file until it opens the new one
 				write(t, path+".1", "late\n")
 				l.want("late")
 			}

@@ -63,7 +63,7 @@ var layers = []layer{
 		),
 		outside: []string{"go.yaml.in/yaml/v3"},
 	},
-	{name: "bytes", packages: []string{"internal/zst", "internal/evtx", "internal/backoff", "internal/groupcommit", "rules"}, outside: []string{"github.com/klauspost/compress/zstd"}},
+	{name: "bytes", packages: []string{"internal/zst", "internal/evtx", "internal/logline", "internal/backoff", "internal/groupcommit", "rules"}, outside: []string{"github.com/klauspost/compress/zstd"}},
 	{name: "root", packages: []string{"."}, outside: []string{}},
 	{
 		name:     "plumbing",
