@@ -42,6 +42,7 @@
 //	internal/jsonescape          escapes of JSON strings
 //	internal/commandline         joins arguments into a command line, splits it again
 //	internal/timetext            times and durations as people write them
+//	internal/printable           text that is not trusted, safe for terminals and spreadsheets
 //	celery                       Celery's protocol: tasks, results, events, remote control; public
 //	rules                        picket's own rule pack, embedded, with tests for each rule
 //	internal/zst                 zstd, with encoders shared by the process
@@ -49,6 +50,7 @@
 //	internal/logline             lines of text logs as events
 //	internal/backoff             delays between retries
 //	internal/groupcommit         concurrent operations share one commit
+//	internal/filelock            locks a file for one process
 //	.                            Event, Batch and its encoding, Match, Alert, kinds of errors
 //
 //	internal/flatjson            one JSON object as flat leaves, without allocation

@@ -2,7 +2,10 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os/user"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,6 +38,7 @@ func newAudit() *cobra.Command {
 func listAudit(cmd *cobra.Command, s store.AuditLog, q store.AuditQuery, limit int, asJSON bool) error {
 	const page = 1000
 	tw := newTable(cmd.OutOrStdout())
+	filter := q
 	for listed := 0; limit == 0 || listed < limit; {
 		q.Limit = page
 		if limit > 0 {
@@ -57,11 +61,47 @@ func listAudit(cmd *cobra.Command, s store.AuditLog, q store.AuditQuery, limit i
 		if err := tw.Flush(); err != nil {
 			return err
 		}
+		if listed += len(entries); listed == 0 {
+			return printAuditChoices(cmd, s, filter)
+		}
 		if len(entries) < q.Limit {
 			break
 		}
-		listed += len(entries)
 		q.Before = entries[len(entries)-1].N
+	}
+	return nil
+}
+
+// maxAuditSample is how many entries, the newest, printAuditChoices reads.
+const maxAuditSample = 10_000
+
+// printAuditChoices prints a note with the actors and actions that the newest entries
+// have, for a list that has none of those asked for.
+func printAuditChoices(cmd *cobra.Command, s store.AuditLog, q store.AuditQuery) error {
+	if q.Actor == "" && q.Action == "" {
+		return nil
+	}
+	entries, err := s.AuditEntries(cmd.Context(), store.AuditQuery{Limit: maxAuditSample})
+	if err != nil {
+		return err
+	}
+	actors, actions := make(map[string]bool), make(map[string]bool)
+	for _, e := range entries {
+		actors[e.Actor], actions[e.Action] = true, true
+	}
+	for _, choice := range []struct {
+		name, asked string
+		there       map[string]bool
+	}{{"actor", q.Actor, actors}, {"action", q.Action, actions}} {
+		if choice.asked != "" && !choice.there[choice.asked] {
+			const shown = 40
+			names := slices.Sorted(maps.Keys(choice.there))
+			more := ""
+			if len(names) > shown {
+				names, more = names[:shown], ", …"
+			}
+			fprintfPrintable(cmd.ErrOrStderr(), "picket: note: no entry has the %s %s; there are %s%s\n", choice.name, choice.asked, strings.Join(names, ", "), more)
+		}
 	}
 	return nil
 }

@@ -26,8 +26,8 @@ func newBackup() *cobra.Command {
 		Short: "Write the data directory into one archive, while the server runs",
 		Long: `Writes everything in the data directory into one archive, while the server and its
 workers run: the store, the queue with what waits and its dead letters, the disk
-buffer, rule packs, the ids of disabled rules, accounts and secrets. Every event
-that was acknowledged before is in it. The archive has a hash of each file. Only
+buffer, rule packs, exceptions, the ids of disabled rules, accounts and secrets.
+Every event that was acknowledged before is in it. The archive has a hash of each file. Only
 its owner can read it; keep it as safe as the server.
 
 FILE is replaced when the new archive is complete. picket restore restores it, and

@@ -16,7 +16,7 @@ import (
 )
 
 func newBench() *cobra.Command {
-	return newGroup("bench", "Measure detection, or a server's whole pipeline", newBenchDetect(), newBenchPipeline())
+	return newGroup("bench", "Measure detection, or a server's whole pipeline", newBenchDetect(), newBenchPipeline(), newBenchSizing())
 }
 
 // A benchDetectResult is the result of bench detect, on one core.

@@ -152,6 +152,7 @@ func (d dataDir) queueFile() string         { return filepath.Join(string(d), "q
 func (d dataDir) diskBufferFile() string    { return filepath.Join(string(d), "spill.db") }
 func (d dataDir) eventsFile() string        { return filepath.Join(string(d), "events.db") }
 func (d dataDir) serverFile() string        { return filepath.Join(string(d), "server.json") }
+func (d dataDir) lockFile() string          { return filepath.Join(string(d), "server.lock") }
 func (d dataDir) disabledRulesFile() string { return filepath.Join(string(d), "rules-off") }
 
 func (d dataDir) exceptionDir() string { return filepath.Join(string(d), "exceptions") }

@@ -1,10 +1,53 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+
+	"github.com/picket-edr/picket/internal/filelock"
+	"github.com/picket-edr/picket/internal/sqlitefile"
 )
+
+// errServerRuns: a server has locked the data directory.
+var errServerRuns = errors.New("a server uses it")
+
+// lockForServer keeps other servers, and commands that need the directory without one, off
+// the data directory.
+func (d dataDir) lockForServer() (*filelock.Lock, error) {
+	l, err := filelock.Acquire(d.lockFile())
+	if held, ok := errors.AsType[*filelock.HeldError](err); ok {
+		return nil, fmt.Errorf("lock data directory %s: %w: process %s", d, errServerRuns, held.PID)
+	}
+	if err != nil {
+		return nil, withFileHint(fmt.Errorf("lock data directory: %w", err))
+	}
+	return l, nil
+}
+
+// lockUnused locks the data directory, if it is there, for a command that needs it unused:
+// no server and no worker may have one of its files open.
+func (d dataDir) lockUnused(ctx context.Context, files ...string) (unlock func() error, err error) {
+	if isMissing(string(d)) {
+		return func() error { return nil }, nil
+	}
+	lock, err := d.lockForServer()
+	if err != nil {
+		return nil, withHint(err, stopServerHint)
+	}
+	for _, file := range files {
+		if isMissingOrEmpty(file) {
+			continue // SQLite would delete a write-ahead log beside it
+		}
+		if err := sqlitefile.CheckUnused(ctx, file); err != nil {
+			return nil, errors.Join(withHint(err, stopServerHint), lock.Unlock())
+		}
+	}
+	return lock.Unlock, nil
+}
+
+const stopServerHint = "stop the server and its workers"
 
 // lostFileHint is the hint about a file of the data directory that is missing or empty.
 const lostFileHint = "picket restore restores a backup; to start over with a new, empty file, picket doctor --repair with the same --data"

@@ -40,6 +40,11 @@ func TestDoctorEngines(t *testing.T) {
 	report(database, "^ok    store  MongoDB .*: 0 events, 0 alerts$")
 	standalone := mongotest.StartProcess(t, t.TempDir(), "127.0.0.1:0", "--standalone")
 	report(standalone.Database(t), "^FAIL  store .*is not a replica set", "hint: .*--replSet")
+	serve := exec.Command("picket", "serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--store", standalone.Database(t))
+	stderr, err := serve.CombinedOutput()
+	if err == nil || !regexp.MustCompile(`\Apicket: .*is not a replica set.*\nhint: .*--replSet.*\n\z`).Match(stderr) {
+		t.Errorf("serve on a server without replication: %v: %s", err, stderr)
+	}
 	report("mongodb://u:secret@"+mongo.Addr()+"/x", "^FAIL  store .*access denied", "hint: the user needs readWrite")
 	c.server.kill()
 	mongo.Process().Signal(syscall.SIGSTOP)

@@ -44,7 +44,7 @@ type repairableFile struct {
 
 // repairDataDir salvages the damaged ones of a data directory's SQLite files, and replaces
 // those that are lost by empty ones. It returns errSilent if something could not be saved.
-func repairDataDir(cmd *cobra.Command, location storeLocation, asJSON bool) error {
+func repairDataDir(cmd *cobra.Command, location storeLocation, asJSON bool) (err error) {
 	dir := dataDir(location.data)
 	files := []*repairableFile{
 		{path: dir.eventsFile(), wasWritten: dir.hadStore(), repair: repairStore},
@@ -56,13 +56,18 @@ func repairDataDir(cmd *cobra.Command, location storeLocation, asJSON bool) erro
 		_, err := existingDataDir(string(dir))
 		return err
 	}
-	for _, f := range files {
-		if err := f.prepare(cmd.Context()); err != nil {
-			return err
-		}
+	unlock, err := dir.lockUnused(cmd.Context(), dir.eventsFile(), dir.queueFile(), dir.diskBufferFile())
+	if err != nil {
+		return fmt.Errorf("repair: %w", err)
 	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	lost := false
 	for _, f := range files {
+		if isMissing(f.path) {
+			if err := os.WriteFile(f.path, nil, 0o600); err != nil {
+				return fmt.Errorf("repair: %w", err)
+			}
+		}
 		done, err := f.repair(cmd.Context(), f.path)
 		if err != nil {
 			return fmt.Errorf("repair: %w", err)
@@ -84,23 +89,6 @@ func repairDataDir(cmd *cobra.Command, location storeLocation, asJSON bool) erro
 	if lost {
 		fprintfPrintable(cmd.ErrOrStderr(), "picket: repair: not everything could be saved; a backup may have what is lost\n")
 		return errSilent
-	}
-	return nil
-}
-
-// prepare makes an empty file if it is lost. It returns an error if another process uses
-// the file.
-func (f *repairableFile) prepare(ctx context.Context) error {
-	if isMissing(f.path) {
-		if err := os.WriteFile(f.path, nil, 0o600); err != nil {
-			return fmt.Errorf("repair: %w", err)
-		}
-	}
-	if isMissingOrEmpty(f.path) {
-		return nil // SQLite would delete the write-ahead log beside it
-	}
-	if err := sqlitefile.CheckUnused(ctx, f.path); err != nil {
-		return withHint(fmt.Errorf("repair: %w", err), "stop the server and its workers")
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func TestPauseEngines(t *testing.T) {
 	c := newTestCluster(t, "--workers", "0")
 	c.env = []string{"PICKET_QUEUE=" + redis.URL() + "?lease=2s", "PICKET_STORE=" + mongo.Database(t)}
 	c.startServer()
-	l := startLoad(c, loadOptions{pause: pauseDuration(t) / 15})
+	l := startLoad(c, loadOptions{pause: pauseDuration(t) / 100})
 	workers := c.startWorkers("")
 	l.waitForBatches(10)
 	for _, engines := range []struct{ pause, resume func() }{

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -23,7 +24,12 @@ func newHunt() *cobra.Command {
   picket hunt --since 2026-11-30 --until 2026-12-01T08:00:00Z 'User=root'
   picket hunt --since 24h --fields time,User,CommandLine --csv event_type=process_creation
   picket hunt --since 24h --count-by User,Image`,
-		Args: cobra.MaximumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return fmt.Errorf("hunt: the query is one argument, and here are %d: quote it, as in picket hunt '%s'", len(args), strings.Join(args, " "))
+			}
+			return nil
+		},
 	}
 	location := addStoreFlags(cmd)
 	var q store.EventQuery
@@ -51,7 +57,7 @@ func newHunt() *cobra.Command {
 			}
 		}
 		return location.withStore(cmd, func(s store.Store) error {
-			if err := printUnknownFields(cmd, s, slices.Concat(store.QueryFields(q.Where), o.fields, *countBy)); err != nil {
+			if err := printQueryNotes(cmd, s, q.Where, slices.Concat(o.fields, *countBy)); err != nil {
 				return err
 			}
 			if len(*countBy) > 0 {
@@ -70,10 +76,11 @@ type huntOutput struct {
 	csv, json bool
 }
 
-// printUnknownFields prints a note about each field that no event has.
-func printUnknownFields(cmd *cobra.Command, s store.FieldLister, fields []string) error {
-	notes, err := store.UnknownFieldNotes(cmd.Context(), s, fields, normalize.TaxonomyFields())
-	for _, note := range notes {
+// printQueryNotes prints a note about each field, of a query or others, that no event has,
+// and about words of the query that look like comparisons.
+func printQueryNotes(cmd *cobra.Command, s store.FieldLister, where store.Expr, others []string) error {
+	notes, err := store.UnknownFieldNotes(cmd.Context(), s, slices.Concat(store.QueryFields(where), others), normalize.TaxonomyFields())
+	for _, note := range append(notes, store.ComparisonNotes(where)...) {
 		fprintfPrintable(cmd.ErrOrStderr(), "picket: note: %s\n", note)
 	}
 	return err

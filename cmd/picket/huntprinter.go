@@ -7,10 +7,12 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/detect"
-	"github.com/picket-edr/picket/internal/scanreport"
+	"github.com/picket-edr/picket/internal/printable"
 	"github.com/picket-edr/picket/internal/store"
 )
 
@@ -51,38 +53,57 @@ func (p *rawPrinter) flush() error { return p.w.Flush() }
 type eventLinePrinter struct {
 	w     *bufio.Writer
 	width int
+	lines []eventLine // of a page
+	// Of the columns of host and type, as wide as a page before has needed.
+	hostWidth, typeWidth int
 }
+
+// An eventLine is what is printed of an event.
+type eventLine struct{ time, host, eventType, text, script string }
 
 // How many characters of an event a line has: as many as a narrower terminal has room
 // for, within these bounds.
 const (
 	maxPrintedWidth = 400
 	minEventWidth   = 20
+	minColumnWidth  = 20 // of host and type, and the most that others are aligned to
+	maxColumnWidth  = 64
 )
 
 func newEventLinePrinter(w io.Writer) *eventLinePrinter {
-	return &eventLinePrinter{bufio.NewWriter(w), terminalWidth(w)}
+	return &eventLinePrinter{w: bufio.NewWriter(w), width: terminalWidth(w), hostWidth: minColumnWidth, typeWidth: minColumnWidth}
 }
 
 func (p *eventLinePrinter) print(ev *picket.Event, view *store.EventView) error {
-	const before = 19 + 2 + 20 + 1 + 20 + 1 // characters before the event
+	line := eventLine{time: formatTime(ev.Time), host: printable.Text(ev.Host), eventType: printable.Text(view.Category()),
+		text: truncate(printable.Text(string(ev.Raw[:min(len(ev.Raw), 4*maxPrintedWidth)])), maxPrintedWidth)}
+	for _, f := range ev.Fields {
+		if f.Name == "CommandLine" && line.script == "" {
+			line.script = truncate(printable.Text(detect.DecodedCommand(f.Value.Text)), maxPrintedWidth)
+		}
+	}
+	p.hostWidth = min(max(p.hostWidth, utf8.RuneCountInString(line.host)), maxColumnWidth)
+	p.typeWidth = min(max(p.typeWidth, utf8.RuneCountInString(line.eventType)), maxColumnWidth)
+	p.lines = append(p.lines, line)
+	return nil
+}
+
+// flush prints the lines of a page, in columns as wide as they need.
+func (p *eventLinePrinter) flush() error {
+	before := len(time.DateTime) + 2 + p.hostWidth + 1 + p.typeWidth + 1 // characters before the event
 	width := maxPrintedWidth
 	if p.width > 0 {
 		width = min(max(p.width-before, minEventWidth), maxPrintedWidth)
 	}
-	fprintfPrintable(p.w, "%s  %-20s %-20s %s\n", formatTime(ev.Time), ev.Host, view.Category(), truncate(string(ev.Raw), width))
-	for _, f := range ev.Fields {
-		if f.Name != "CommandLine" {
-			continue
-		}
-		if script := detect.DecodedCommand(f.Value.Text); script != "" {
-			fprintfPrintable(p.w, "%*sdecoded: %s\n", before, "", truncate(toPrintable(script), width-len("decoded: ")))
+	for _, l := range p.lines {
+		fprintfPrintable(p.w, "%s  %-*s %-*s %s\n", l.time, p.hostWidth, l.host, p.typeWidth, l.eventType, truncate(l.text, width))
+		if l.script != "" {
+			fprintfPrintable(p.w, "%*sdecoded: %s\n", before, "", truncate(l.script, width-len("decoded: ")))
 		}
 	}
-	return nil // the writer keeps its error for flush
+	p.lines = p.lines[:0]
+	return p.w.Flush() // the writer keeps its error
 }
-
-func (p *eventLinePrinter) flush() error { return p.w.Flush() }
 
 // A fieldPrinter prints the values of some fields of each event and, if raw is set, the
 // event as received.
@@ -155,11 +176,11 @@ func (p *rowPrinter) print(values []store.FieldValue) error {
 	}
 	cells := make([]string, len(values))
 	for i, v := range values {
-		cells[i] = toPrintable(v.Text)
+		cells[i] = printable.Text(v.Text)
 	}
 	if p.csv != nil {
 		for i := range cells {
-			cells[i] = scanreport.NotFormula(cells[i])
+			cells[i] = printable.SpreadsheetCell(cells[i])
 		}
 		return p.csv.Write(cells)
 	}
@@ -181,7 +202,7 @@ func (p *rowPrinter) begin() error {
 	p.begun = true
 	header := make([]string, len(p.names))
 	for i, name := range p.names {
-		header[i] = toPrintable(name)
+		header[i] = printable.Text(name)
 	}
 	if p.csv != nil {
 		return p.csv.Write(header)

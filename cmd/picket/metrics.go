@@ -235,6 +235,7 @@ func (e *metricsCollector) writeServerState(m metricsWriter) {
 	m.gauge("picket_rule_correlations", "Correlations enabled.", float64(n.Correlations))
 	m.gauge("picket_rule_filters", "Filters enabled.", float64(n.Filters))
 	m.gauge("picket_rule_problems", "Rules that did not load.", float64(len(rules.Problems)))
+	m.gauge("picket_rule_files_in_earlier_version", "Rule files of which an earlier version runs, because the present one does not load.", float64(rules.FilesInEarlierVersion()))
 	m.gauge("picket_rules_loaded_time_seconds", "When the rules were loaded.", float64(loaded.Unix()))
 	checked, failed := s.rules.Engine().SelfChecks()
 	m.counter("picket_match_checks_total", "Events evaluated a second time without the index, as a self-check.", float64(checked))

@@ -91,6 +91,11 @@ func moveQueue(cmd *cobra.Command, dir dataDir, from, to string) (moved migrate.
 			return moved, err
 		}
 	}
+	unlock, err := dir.lockUnused(cmd.Context(), dir.queueFile(), dir.diskBufferFile())
+	if err != nil {
+		return moved, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	source, err := open(from)
 	if err != nil {
 		return moved, err

@@ -37,7 +37,7 @@ func TestPartitions(t *testing.T) {
 	var l *loadTest
 	serverHost.Run(func() {
 		c.startServer()
-		l = startLoad(c, loadOptions{client: client, pause: 400 * time.Millisecond})
+		l = startLoad(c, loadOptions{client: client, pause: 50 * time.Millisecond})
 	})
 	var workers [2]*process
 	for i, host := range workerHosts {

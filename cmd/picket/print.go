@@ -5,7 +5,8 @@ import (
 	"io"
 	"reflect"
 	"strings"
-	"unicode"
+
+	"github.com/picket-edr/picket/internal/printable"
 )
 
 // fprintfPrintable is fmt.Fprintf for people: printable makes text out of its arguments that
@@ -20,7 +21,7 @@ func fprintfPrintable(w io.Writer, format string, args ...any) (int, error) {
 			if b, ok := a.([]byte); ok {
 				a = string(b)
 			}
-			clean[i] = toPrintable(fmt.Sprint(a))
+			clean[i] = printable.Text(fmt.Sprint(a))
 		}
 	}
 	return fmt.Fprintf(w, format, clean...)
@@ -51,26 +52,6 @@ func sizeText(bytes int64) string {
 		}
 	}
 	return quantity(bytes, "byte")
-}
-
-// toPrintable makes one line of text that is not trusted, such as that of events,
-// rules and file names. It replaces what could control a terminal or reorder what it
-// shows: control characters (C0, DEL and C1), line and paragraph separators and
-// bidirectional controls with spaces, invalid UTF-8 with U+FFFD.
-func toPrintable(s string) string {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] >= 0x7f {
-			return strings.Map(printableRune, s)
-		}
-	}
-	return s
-}
-
-func printableRune(r rune) rune {
-	if unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) {
-		return ' '
-	}
-	return r
 }
 
 // printLines prints text of several lines, each made printable.

@@ -12,6 +12,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/ruleset"
 )
 
 // A readiness is the state of each part of the server.
@@ -51,7 +52,28 @@ func (s *server) readiness(ctx context.Context) readiness {
 	if s.rules.Engine().Rules().Len() == 0 {
 		rules.err = httpapi.Errorf(http.StatusServiceUnavailable, "no rule is loaded")
 	}
+	loaded, _ := s.rules.Status()
+	rules.note = ruleProblemNote(&loaded)
 	return readiness{"disk": disk, "queue": queueState, "store": {err: storeErr}, "rules": rules}
+}
+
+// ruleProblemNote says how many rules did not load, "" if all did. Those of packs are
+// not counted: some of a large collection never load.
+func ruleProblemNote(loaded *ruleset.LoadedRules) string {
+	n := 0
+	for _, p := range loaded.Problems {
+		if p.Pack == "" {
+			n++
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	note := quantity(n, "problem") + " in rules"
+	if earlier := loaded.FilesInEarlierVersion(); earlier > 0 {
+		note += fmt.Sprintf("; %s in an earlier version, because the present one does not load", quantity(earlier, "file"))
+	}
+	return note
 }
 
 // bufferNote says what waits in the disk buffer, "" if nothing does.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/normalize"
+	"github.com/picket-edr/picket/internal/printable"
 	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/sigma/ast"
@@ -100,10 +101,7 @@ func (in loadedServerRules) find(name string) (ruleset.RuleInfo, error) {
 	is := []func(r ruleset.RuleInfo) bool{
 		func(r ruleset.RuleInfo) bool { return strings.EqualFold(r.ID, name) },
 		func(r ruleset.RuleInfo) bool { return strings.EqualFold(r.Title, name) },
-		func(r ruleset.RuleInfo) bool {
-			base := path.Base(r.File)
-			return r.File == name || base == name || strings.TrimSuffix(base, path.Ext(base)) == name
-		},
+		func(r ruleset.RuleInfo) bool { return isFileNamed(r.File, name) },
 	}
 	for _, same := range is {
 		var found []ruleset.RuleInfo
@@ -126,7 +124,18 @@ func (in loadedServerRules) find(name string) (ruleset.RuleInfo, error) {
 	if in.disabled[name] { // its pack was removed, but it is still listed as disabled
 		return ruleset.RuleInfo{Meta: &ast.Meta{ID: name}}, nil
 	}
+	for _, p := range in.set.Problems {
+		if p.RuleID != "" && p.RuleID == name || isFileNamed(p.File, name) {
+			return ruleset.RuleInfo{}, &ruleProblemError{p}
+		}
+	}
 	return ruleset.RuleInfo{}, fmt.Errorf("no rule has this id, title or file name")
+}
+
+// isFileNamed reports whether name is a file, or its last part with or without extension.
+func isFileNamed(file, name string) bool {
+	base := path.Base(file)
+	return file == name || base == name || strings.TrimSuffix(base, path.Ext(base)) == name
 }
 
 // An ambiguousRuleError is a name that several rules have.
@@ -135,6 +144,11 @@ type ambiguousRuleError struct{ rules []ruleset.RuleInfo }
 func (e *ambiguousRuleError) Error() string {
 	return fmt.Sprintf("%d rules are called so", len(e.rules))
 }
+
+// A ruleProblemError is the problem of a rule that was asked for and does not load.
+type ruleProblemError struct{ ruleset.Problem }
+
+func (e *ruleProblemError) Error() string { return "it does not load: " + e.String() }
 
 // withRuleHint adds a hint to the error of a name that identifies no rule, or several.
 func withRuleHint(verb, name string, in loadedServerRules, err error) error {
@@ -146,10 +160,13 @@ func withRuleHint(verb, name string, in loadedServerRules, err error) error {
 		}
 		return withHint(failed, "give one's id: "+strings.Join(ids[:min(len(ids), 5)], ", "))
 	}
+	if _, ok := err.(*ruleProblemError); ok {
+		return withHint(failed, "until it loads, a server that is running keeps the last version without mistakes; picket rules lint checks the file")
+	}
 	near := make(map[string]bool)
 	for _, r := range in.set.Enabled {
 		if len(name) > 2 && strings.Contains(strings.ToLower(r.Title+"\n"+r.File), strings.ToLower(name)) {
-			near[fmt.Sprintf("%q", toPrintable(r.Title))] = true
+			near[fmt.Sprintf("%q", printable.Text(r.Title))] = true
 		}
 	}
 	if len(near) > 0 {

@@ -39,26 +39,27 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 		if err != nil {
 			return err
 		}
-		empty := slices.DeleteFunc(slices.Clone(in.set.Problems), func(p ruleset.Problem) bool { return !p.EmptySource })
-		if len(empty) > 0 && len(in.set.Enabled) == 0 {
-			return fmt.Errorf("read rules: %s", empty[0])
+		isEmpty := func(p ruleset.Problem) bool { return p.EmptySource }
+		if i := slices.IndexFunc(in.set.Problems, isEmpty); i >= 0 && len(in.set.Enabled) == 0 {
+			return fmt.Errorf("read rules: %s", in.set.Problems[i])
 		}
-		for _, p := range empty {
+		for _, p := range in.set.Problems {
 			fprintfPrintable(cmd.ErrOrStderr(), "picket: warning: %s\n", p)
 		}
 		tw := newTable(cmd.OutOrStdout())
 		for _, r := range append(in.set.Enabled, ruleset.SenderRules(in.disabled)...) {
-			state := "on"
+			summary := r.Summary(!in.disabled[r.ID])
+			state, title := "on", r.Title+untilText(summary.Expires)
 			if in.disabled[r.ID] {
 				state = "off"
 			}
 			switch {
 			case *asJSON:
-				err = printJSONLine(cmd.OutOrStdout(), r.Summary(!in.disabled[r.ID]))
+				err = printJSONLine(cmd.OutOrStdout(), summary)
 			case len(args) > 0:
-				_, err = fprintfPrintable(tw, "%s\t%s\t%s\t%s\n", r.ID, r.Level, logSourceOrKind(r), r.Title)
+				_, err = fprintfPrintable(tw, "%s\t%s\t%s\t%s\n", r.ID, r.Level, logSourceOrKind(r), title)
 			default:
-				_, err = fprintfPrintable(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, state, r.Level, logSourceOrKind(r), r.Pack, r.Title)
+				_, err = fprintfPrintable(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, state, r.Level, logSourceOrKind(r), r.Pack, title)
 			}
 			if err != nil {
 				return err

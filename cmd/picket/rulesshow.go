@@ -1,6 +1,9 @@
 package main
 
 import (
+	"strings"
+	"time"
+
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/ruleset"
@@ -47,18 +50,32 @@ func newRulesShow() *cobra.Command {
 	return cmd
 }
 
+// untilText says when a filter ends, "" for never.
+func untilText(expires *time.Time) string {
+	if expires == nil {
+		return ""
+	}
+	return " (until " + expires.UTC().Format("2006-01-02 15:04 MST") + ")"
+}
+
 func printRule(cmd *cobra.Command, d *ruleset.RuleDetails, hits store.RuleHits) error {
 	tw := newTable(cmd.OutOrStdout())
 	state := "disabled"
 	if d.Enabled {
 		state = "enabled"
 	}
-	fprintfPrintable(tw, "%s\t%s\nstate\t%s\nfile\t%s\n", d.Kind, d.ID, state, d.File)
+	fprintfPrintable(tw, "%s\t%s\nstate\t%s%s\nfile\t%s\n", d.Kind, d.ID, state, untilText(d.Expires), d.File)
 	if d.Pack != "" {
 		fprintfPrintable(tw, "pack\t%s\n", d.Pack)
 	}
 	for _, f := range d.Filters {
-		fprintfPrintable(tw, "filter\t%s  %s\n", f.ID, f.Title)
+		fprintfPrintable(tw, "filter\t%s  %s%s\n", f.ID, f.Title, untilText(f.Expires))
+		for _, text := range f.Compares {
+			fprintfPrintable(tw, "\t  %s\n", text)
+		}
+		if f.Description != "" {
+			fprintfPrintable(tw, "\t  %s\n", strings.TrimSpace(strings.Trim(f.Author+": "+strings.ReplaceAll(f.Description, "\n", " "), ": ")))
+		}
 	}
 	more := ""
 	if hits.Partial {

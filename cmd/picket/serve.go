@@ -211,6 +211,14 @@ func serve(cmd *cobra.Command, f serveFlags) (err error) {
 	if err := makeDataDir(f.data); err != nil {
 		return err
 	}
+	lock, err := dataDir(f.data).lockForServer()
+	if errors.Is(err, errServerRuns) {
+		return withHint(err, "each server needs a --data of its own; picket worker and the other commands share one")
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
 	s := &server{cmd: cmd, f: f, log: log, start: time.Now(), metrics: newMetrics()}
 	defer func() { err = errors.Join(err, s.close()) }()
 	if err := s.openParts(); err != nil {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -61,6 +63,9 @@ func newTokenCreate() *cobra.Command {
 			return err
 		}
 		defer s.Close()
+		if err := printSameSubject(cmd, s, t); err != nil {
+			return err
+		}
 		if err := s.AddToken(cmd.Context(), t); err != nil {
 			return err
 		}
@@ -74,6 +79,25 @@ func newTokenCreate() *cobra.Command {
 		return err
 	}
 	return cmd
+}
+
+// printSameSubject prints a note if a collector or a program has a valid token already:
+// the store cannot tell the two apart.
+func printSameSubject(cmd *cobra.Command, s store.Tokens, t store.Token) error {
+	if t.Kind == auth.KindAgent {
+		return nil
+	}
+	tokens, err := s.Tokens(cmd.Context())
+	if err != nil {
+		return err
+	}
+	for _, other := range tokens {
+		if other.Kind == t.Kind && other.Subject == t.Subject && other.Revoked.IsZero() {
+			fprintfPrintable(cmd.ErrOrStderr(), "picket: note: token %s is of %s %s too; who uses either counts as the same\n", other.ID, t.Kind, t.Subject)
+			return nil
+		}
+	}
+	return nil
 }
 
 func newTokenList() *cobra.Command {
@@ -155,12 +179,27 @@ func newTokenBind() *cobra.Command {
 			return err
 		}
 		defer s.Close()
+		if err := checkBindable(cmd.Context(), s, args[0]); err != nil {
+			return err
+		}
 		if err := s.SetTokenHost(cmd.Context(), args[0], host); err != nil {
 			return withHint(err, "picket token list shows the ids")
 		}
 		return addCLIAuditEntry(cmd, s, "token.bind", args[0], "host="+cmp.Or(host, "first use"))
 	}
 	return cmd
+}
+
+// checkBindable returns an error if a token is not of an agent: a collector posts events
+// of any host, and a program posts none.
+func checkBindable(ctx context.Context, s store.Tokens, id string) error {
+	tokens, err := s.Tokens(ctx)
+	for _, t := range tokens {
+		if t.ID == id && t.Kind != auth.KindAgent {
+			return fmt.Errorf("bind token %s: it is of the kind %s, and only those of agents are bound", id, t.Kind)
+		}
+	}
+	return err
 }
 
 func formatTime(t time.Time) string {

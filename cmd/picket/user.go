@@ -28,8 +28,8 @@ func newUserAdd() *cobra.Command {
 	role := cmd.Flags().String("role", auth.RoleAnalyst, "`ROLE` of the user: viewer, analyst or admin")
 	completeFlag(cmd, "role", auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if name := args[0]; name == "" || len(name) > 128 || toPrintable(name) != name {
-			return usagef("add user: a name of 1 to 128 bytes, all of them to be seen, is needed")
+		if err := auth.CheckName(args[0]); err != nil {
+			return &usageError{fmt.Errorf("add user: %w", err)}
 		}
 		if !auth.ValidRole(*role) {
 			return usagef("add user: role %q is none of viewer, analyst, admin", *role)

@@ -95,7 +95,7 @@ func checkAdminLeft(cmd *cobra.Command, s store.Users, u store.User) error {
 
 func newUserSessions() *cobra.Command {
 	var end, asJSON bool
-	cmd := userCommand("sessions NAME", "List where a user is signed in, or end the user's sessions", func(cmd *cobra.Command, s store.Store, u store.User) error {
+	cmd := userCommand("sessions NAME", "List the sessions of a user, or end them", func(cmd *cobra.Command, s store.Store, u store.User) error {
 		if end {
 			if err := s.DeleteUserSessions(cmd.Context(), u.Name); err != nil {
 				return err
@@ -120,6 +120,7 @@ func newUserSessions() *cobra.Command {
 		}
 		return errors.Join(append(errs, tw.Flush())...)
 	})
+	cmd.Long = "Lists when a user signed in and when the sessions end. From where the user signed in is in the audit log:\npicket audit --action sign-in --actor user:NAME"
 	cmd.Flags().BoolVar(&end, "end", false, "sign the user out everywhere")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, one session per line")
 	return cmd

@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"iter"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -21,40 +23,41 @@ func kernelName(file string) string {
 var programDirs = [...]string{"/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"}
 
 // invokedAs returns the path that was asked for to start a process, if it is not that of
-// the executable but leads to it, as a symbolic link does; else "". A process chooses
-// argv0 itself, so each path is tried; comm is the kernel's name of the process.
+// the executable but leads to it, as a symbolic link does; else "". argv0 is what the
+// process was told of its name, and comm the kernel's name of it. Both can be false.
 func invokedAs(procDir string, p *processInfo, argv0, comm string) string {
-	argv0 = strings.TrimPrefix(argv0, "-") // of a login shell
-	if strings.Contains(argv0, "/") {
-		if !path.IsAbs(argv0) {
-			argv0 = path.Join(p.WorkingDirectory, argv0)
-		}
-		if argv0 == p.Name {
+	for file := range pathsAskedFor(p, argv0, comm) {
+		if file == p.Name {
 			return ""
 		}
-		if leadsToExecutable(procDir, argv0) {
-			return argv0
-		}
-		argv0 = comm
-	}
-	names := [...]string{argv0, comm}
-	for i, name := range names {
-		if name == path.Base(p.Name) {
-			return ""
-		}
-		if name == "" || strings.Contains(name, "/") || i > 0 && (name == names[0] || len(name) == maxKernelNameBytes) {
-			continue
-		}
-		if file := path.Dir(p.Name) + "/" + name; leadsToExecutable(procDir, file) {
+		if leadsToExecutable(procDir, file) {
 			return file
-		}
-		for _, dir := range programDirs {
-			if file := dir + "/" + name; dir != path.Dir(p.Name) && leadsToExecutable(procDir, file) {
-				return file
-			}
 		}
 	}
 	return ""
+}
+
+// pathsAskedFor yields the paths that may have been asked for, the likeliest first.
+func pathsAskedFor(p *processInfo, argv0, comm string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		name := strings.TrimPrefix(argv0, "-") // of a login shell
+		if strings.Contains(name, "/") {
+			if !path.IsAbs(name) {
+				name = path.Join(p.WorkingDirectory, name)
+			}
+			if !yield(name) {
+				return
+			}
+			name = comm
+		}
+		for _, name := range slices.Compact([]string{name, comm}) {
+			for _, dir := range append([]string{path.Dir(p.Name)}, programDirs[:]...) {
+				if !yield(dir + "/" + name) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // leadsToExecutable reports whether a path, as the process sees it, leads to the file that

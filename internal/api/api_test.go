@@ -296,12 +296,12 @@ func TestEventOutcomes(t *testing.T) {
 	if w := r.Do("admin", "POST", "/api/v1/queue/dead/requeue", strings.NewReader(fmt.Sprintf(`{"ids":[%d]}`, second))); w.Body.String() != `{"count":1}` {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	is(flow{Received: 7, Rejected: 2, Stored: 3, Duplicate: 1, Waiting: 1})
+	is(flow{Received: 8, Rejected: 3, Stored: 3, Duplicate: 1, Waiting: 1})
 	r.ProcessQueue(t)
 	if w := r.Do("admin", "POST", "/api/v1/queue/dead/purge", strings.NewReader(`{"all":true}`)); w.Body.String() != `{"count":2}` {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	is(flow{Received: 7, Rejected: 2, Stored: 4, Duplicate: 1})
+	is(flow{Received: 8, Rejected: 3, Stored: 4, Duplicate: 1})
 	var st struct{ Pending, Leased, Dead int64 }
 	r.Get(t, "viewer", "/api/v1/queue", &st)
 	if st.Pending+st.Leased+st.Dead != 0 {

@@ -22,7 +22,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, _ auth.Identity)
 	eq := store.EventQuery{Since: q.timeParam("since", s.Now()), Until: q.timeParam("until", s.Now()), Limit: q.pageLimit(), Cursor: q.Get("cursor")}
 	fields, countBy := q.fieldNames("fields"), q.fieldNames("count_by")
 	if countBy != nil && (fields != nil || eq.Cursor != "") {
-		q.recordError("count_by", q.Get("count_by"), "alone: fields and cursor are of pages of events")
+		return fmt.Errorf("parameter count_by does not go with fields or cursor, which are of pages of events: %w", picket.ErrInvalid)
 	}
 	if q.err != nil {
 		return q.err
@@ -41,6 +41,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, _ auth.Identity)
 		if notes, err = store.UnknownFieldNotes(r.Context(), s.Store, named, normalize.TaxonomyFields()); err != nil {
 			return err
 		}
+		notes = append(notes, store.ComparisonNotes(eq.Where)...)
 	}
 	if countBy != nil {
 		return s.writeEventCounts(w, r, eq, countBy, notes)

@@ -25,6 +25,13 @@ func (s *Server) rules(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 		return q.err
 	}
 	text := strings.ToLower(q.Get("text"))
+	set, _ := s.Rules.Status()
+	problems := []ruleset.Problem{}
+	for _, p := range set.Problems {
+		if len(problems) < limit && strings.Contains(strings.ToLower(p.String()+"\n"+p.RuleID), text) {
+			problems = append(problems, p)
+		}
+	}
 	page, next, n := []ruleset.RuleSummary{}, "", int64(0)
 	add := func(list []ruleset.RuleInfo, enabled bool) {
 		if state != "" && (state == "true") != enabled {
@@ -43,10 +50,9 @@ func (s *Server) rules(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 			}
 		}
 	}
-	enabled, disabled := s.Rules.List()
-	add(enabled, true)
-	add(disabled, false)
-	return httpapi.WriteJSON(w, http.StatusOK, map[string]any{"rules": page, "next": cursorOrNull(next)})
+	add(set.Enabled, true)
+	add(set.Disabled, false)
+	return httpapi.WriteJSON(w, http.StatusOK, map[string]any{"rules": page, "problems": problems, "next": cursorOrNull(next)})
 }
 
 // rule returns a rule with its text, its filters and what it has found.

@@ -56,6 +56,9 @@ func TestNewToken(t *testing.T) {
 	}{
 		{auth.KindAgent, "PC1", "", true}, {auth.KindCollector, "c", "", true}, {auth.KindAPI, "a", auth.RoleViewer, true},
 		{auth.KindAPI, "a", "", false}, {auth.KindAPI, "a", "root", false}, {"other", "a", "", false},
+		{auth.KindAPI, "ana-2@corp.example", auth.RoleViewer, true}, {auth.KindCollector, "Müller_1", "", true}, {auth.KindAgent, "aa:bb/7", "", true},
+		{auth.KindAPI, "a b", auth.RoleViewer, false}, {auth.KindAPI, "user:a", auth.RoleViewer, false}, {auth.KindCollector, "<i>", "", false}, {auth.KindCollector, "-", "", false},
+		{auth.KindCollector, "", "", false}, {auth.KindCollector, strings.Repeat("x", 129), "", false}, {auth.KindAgent, "bad name", "", false}, {auth.KindAgent, "a\x1fb", "", false},
 		{auth.KindAgent, "", "", false}, {auth.KindAgent, strings.Repeat("x", 257), "", false},
 	} {
 		tok, secret, err := auth.NewToken(c.kind, c.subject, c.role, now)

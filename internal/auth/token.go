@@ -88,12 +88,17 @@ func (id Identity) Author() string {
 // of legacy tokens.
 func NewToken(kind, subject, role string, now time.Time) (token store.Token, secret string, err error) {
 	switch {
-	case subject == "" || len(subject) > 256:
-		return store.Token{}, "", fmt.Errorf("create token: a name of 1 to 256 bytes is needed: %w", picket.ErrInvalid)
+	case kind == KindAgent && !agentIDPattern.MatchString(subject):
+		return store.Token{}, "", fmt.Errorf("create token: %q is no id of 1 to 256 characters without spaces: %w", subject, picket.ErrInvalid)
 	case kind == KindAPI && !ValidRole(role):
 		return store.Token{}, "", fmt.Errorf("create token: role %q is none of viewer, analyst, admin: %w", role, picket.ErrInvalid)
 	case kind != KindAPI && kind != KindAgent && kind != KindCollector:
 		return store.Token{}, "", fmt.Errorf("create token: unknown kind %q: %w", kind, picket.ErrInvalid)
+	}
+	if kind != KindAgent {
+		if err := CheckName(subject); err != nil {
+			return store.Token{}, "", fmt.Errorf("create token: %w", err)
+		}
 	}
 	secret, id := randomHex(secretBytes), randomHex(4)
 	return store.Token{ID: id, Hash: hashSecret(secret), Kind: kind, Subject: subject, Role: role, Created: now.UTC()}, secret, nil

@@ -29,11 +29,7 @@ func CheckCeleryQueue(ctx context.Context, r *Report, url string, readEvent func
 		return
 	}
 	text := "Redis " + s.Version + "; published tasks survive " + s.DescribeDurability(false)
-	if ws := s.DurabilityWarnings(redisurl.FsyncUnsupported); len(ws) > 0 {
-		r.addFailure("broker", ws[0], "%s", text)
-	} else {
-		r.addOK("broker", "%s", text)
-	}
+	reportDurability(r, "broker", text, s.Settings, redisurl.FsyncUnsupported)
 	if s.Results != nil {
 		r.addFailure("result", "is the result backend running? results=URL in --queue names it", "%v", s.Results)
 	}

@@ -52,12 +52,21 @@ func CheckRedisQueue(ctx context.Context, r *Report, url string, fsync bool) {
 	if fsync {
 		wait = redisurl.FsyncAwaited
 	}
-	if ws := s.DurabilityWarnings(wait); len(ws) > 0 {
-		r.addFailure("redis", ws[0], "%s", text)
-	} else {
-		r.addOK("redis", "%s", text)
-	}
+	reportDurability(r, "redis", text, s.Settings, wait)
 	checkBacklog(ctx, r, q)
+}
+
+// reportDurability reports what a server of Redis promises: a warning if only a power cut loses
+// seconds, which is a documented choice, and a failure if more is lost.
+func reportDurability(r *Report, check, text string, s redisurl.Settings, wait redisurl.FsyncWait) {
+	switch ws := s.DurabilityWarnings(wait); {
+	case len(ws) == 0:
+		r.addOK(check, "%s", text)
+	case len(ws) == 1 && s.AppendOnly && s.AppendFsync == "everysec":
+		r.addWarning(check, ws[0], "%s", text)
+	default:
+		r.addFailure(check, ws[0], "%s", text)
+	}
 }
 
 // checkBacklog checks that the messages of a queue are processed, and what its dead
@@ -81,8 +90,8 @@ func checkBacklog(ctx context.Context, r *Report, q queue.Inspector) {
 // maxCheckedDeadLetters is how many dead letters are looked at, the newest.
 const maxCheckedDeadLetters = 1000
 
-// checkDeadLetters reports dead letters: a failure if workers could not process what was
-// accepted; a warning if senders were told that their events were rejected.
+// checkDeadLetters warns of dead letters: of those that workers could not process, and of those
+// of which senders were told that their events were rejected. Nothing else suffers from them.
 func checkDeadLetters(ctx context.Context, r *Report, q queue.Inspector) {
 	page, err := q.DeadLetters(ctx, 0, maxCheckedDeadLetters)
 	if err != nil {
@@ -102,11 +111,18 @@ func checkDeadLetters(ctx context.Context, r *Report, q queue.Inspector) {
 		more = ", and there are older ones"
 	}
 	if len(failed) > 0 {
-		r.addFailure("queue", "picket queue dead shows the causes; once a cause is gone, picket queue requeue ID puts the event back; picket queue purge ID deletes it",
-			"%d dead letters that workers could not process%s; the newest, of %s: %s", len(failed), more, failed[0].Time.Format(time.DateTime), failed[0].Cause)
+		r.addWarning("queue", "picket queue dead shows the causes; once a cause is gone, picket queue requeue ID puts the event back; picket queue purge ID deletes it",
+			"%s that workers could not process%s; the newest, of %s: %s", deadLettersText(len(failed)), more, failed[0].Time.Format(time.DateTime), failed[0].Cause)
 	}
 	if len(rejected) > 0 {
 		r.addWarning("queue", "picket queue dead shows the causes; correct what sends such events, then picket queue purge ID deletes them",
-			"%d dead letters of rejected events%s; the newest, of %s: %s", len(rejected), more, rejected[0].Time.Format(time.DateTime), rejected[0].Cause)
+			"%s of rejected events%s; the newest, of %s: %s", deadLettersText(len(rejected)), more, rejected[0].Time.Format(time.DateTime), rejected[0].Cause)
 	}
+}
+
+func deadLettersText(n int) string {
+	if n == 1 {
+		return "1 dead letter"
+	}
+	return fmt.Sprintf("%d dead letters", n)
 }

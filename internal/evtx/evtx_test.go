@@ -154,24 +154,24 @@ func TestTruncatedRecords(t *testing.T) {
 	for _, name := range logs[:min(len(logs), 20)] {
 		data, err := os.ReadFile(name)
 		testenv.Check(t, err)
-		whole, all := countRecords(t, data)
-		cut, part := countRecords(t, data[:len(data)-5000])
+		all, whole := countRecords(t, data)
+		part, cut := countRecords(t, data[:len(data)-5000])
 		if whole != io.EOF || !errors.Is(cut, evtx.ErrTruncated) || part == 0 || part > all {
 			t.Errorf("%s: %v, %d records; cut: %v, %d records", name, whole, all, cut, part)
 		}
 	}
 }
 
-// countRecords reads a log to its end, and returns the error there and the number of
-// records.
-func countRecords(t *testing.T, data []byte) (end error, records int) {
+// countRecords reads a log to its end, and returns the number of records and the error
+// there.
+func countRecords(t *testing.T, data []byte) (records int, end error) {
 	r, err := evtx.NewReader(bytes.NewReader(data))
 	testenv.Check(t, err)
 	var d evtx.Decoder
 	for {
 		c, err := r.NextChunk()
 		if err != nil {
-			return err, records
+			return records, err
 		}
 		for _, err := range d.Records(c) {
 			if err == nil {

@@ -43,7 +43,7 @@ var layers = []layer{
 			"sigma", "sigma/ast", "sigma/casefold", "sigma/correlation", "sigma/lint", "sigma/pipeline", "sigma/regexpsize",
 			"sigma/internal/decimal", "sigma/internal/literalindex", "sigma/internal/parser", "sigma/internal/pattern",
 			"sigma/internal/regexprefilter", "sigma/internal/suggest", "sigma/internal/word", "sigma/internal/yamldoc",
-			"celery", "internal/jsonescape", "internal/commandline", "internal/timetext",
+			"celery", "internal/jsonescape", "internal/commandline", "internal/printable", "internal/timetext",
 		},
 		beside: slices.Concat(
 			imports("celery", "internal/jsonescape"),
@@ -63,7 +63,7 @@ var layers = []layer{
 		),
 		outside: []string{"go.yaml.in/yaml/v3"},
 	},
-	{name: "bytes", packages: []string{"internal/zst", "internal/evtx", "internal/logline", "internal/backoff", "internal/groupcommit", "rules"}, outside: []string{"github.com/klauspost/compress/zstd"}},
+	{name: "bytes", packages: []string{"internal/zst", "internal/evtx", "internal/logline", "internal/backoff", "internal/groupcommit", "internal/filelock", "rules"}, outside: []string{"github.com/klauspost/compress/zstd", "golang.org/x/sys/unix", "golang.org/x/sys/windows"}},
 	{name: "root", packages: []string{"."}, outside: []string{}},
 	{
 		name:     "plumbing",

@@ -191,7 +191,7 @@ func (b *bodyReader) decompress(r *http.Request, body io.Reader) (io.Reader, fun
 	case "gzip", "x-gzip":
 		z, err := gzip.NewReader(bufio.NewReaderSize(body, 4096))
 		if err != nil {
-			return nil, nil, b.readError(fmt.Errorf("gzip: %w", err))
+			return nil, nil, b.readError(fmt.Errorf("it is not gzip, as Content-Encoding says: %w", err))
 		}
 		return z, func() { z.Close() }, nil
 	case "zstd":
@@ -204,7 +204,7 @@ func (b *bodyReader) decompress(r *http.Request, body io.Reader) (io.Reader, fun
 			}
 		}
 		if err := z.Reset(body); err != nil {
-			return nil, nil, b.readError(fmt.Errorf("zstd: %w", err))
+			return nil, nil, b.readError(fmt.Errorf("it is not zstd, as Content-Encoding says: %w", err))
 		}
 		return z, func() {
 			if z.Reset(nil) == nil {

@@ -211,7 +211,7 @@ func isNDJSON(r *http.Request) (bool, error) {
 			return true, nil
 		}
 	}
-	return false, httpapi.Errorf(http.StatusUnsupportedMediaType, `Unsupported media type "%s" in request.`, ct)
+	return false, httpapi.Errorf(http.StatusUnsupportedMediaType, `Unsupported media type "%s" in request. Send application/json or application/x-ndjson.`, ct)
 }
 
 // A lineSniffer decides from the start of a body declared as plain JSON whether it is

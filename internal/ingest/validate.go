@@ -17,7 +17,7 @@ type Validator interface {
 	// Validate returns what is wrong with an event in the native format, or of no known
 	// format and without a type.
 	Validate(d *normalize.Event) FieldErrors
-	// NotObjectErrors returns the error for JSON that is not an object.
+	// NotObjectErrors returns the error for what is not a JSON object.
 	NotObjectErrors(raw []byte) FieldErrors
 }
 

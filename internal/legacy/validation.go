@@ -2,6 +2,7 @@ package legacy
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -15,8 +16,12 @@ import (
 // REST framework serializer did. It implements ingest.Validator.
 type Validator struct{}
 
-// NotObjectErrors returns the serializer's error for JSON that is not an object.
+// NotObjectErrors returns the serializer's error for JSON that is not an object. A line
+// that is not JSON, in formats of lines, never came to the serializer.
 func (Validator) NotObjectErrors(raw []byte) ingest.FieldErrors {
+	if !json.Valid(raw) {
+		return ingest.FieldErrors{{Field: ingest.NonFieldErrors, Reason: "the line is not JSON"}}
+	}
 	return ingest.FieldErrors{{Field: ingest.NonFieldErrors, Reason: fmt.Sprintf("Invalid data. Expected a dictionary, but got %s.", pythonTypeOfJSON(raw))}}
 }
 

@@ -193,7 +193,7 @@ func TestManyDeclaredTypes(t *testing.T) {
 	first := weak.Make(read("first"))
 	for n := range 5000 {
 		typ := fmt.Sprint("t", n)
-		if read(typ) != read(typ) {
+		if class := read(typ); class != read(typ) {
 			t.Fatal("equal classes are not the same pointer")
 		}
 	}

@@ -150,8 +150,8 @@ type Inspector interface {
 	DeadLetters(ctx context.Context, before int64, n int) (DeadLetterPage, error)
 	// Requeue enqueues dead letters as new messages: those with the given IDs,
 	// or all. A letter without a payload stays. It returns how many were
-	// requeued. Events of a rejected letter then count as accepted, and those
-	// of a failed one no longer count as failed.
+	// requeued. Their events count as accepted, once more if they were before:
+	// the counters of events never decrease.
 	Requeue(ctx context.Context, ids ...int64) (int, error)
 	// Purge deletes dead letters: those with the given IDs, or all. It returns
 	// how many were deleted.

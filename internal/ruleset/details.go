@@ -2,9 +2,12 @@ package ruleset
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/sigma/ast"
@@ -22,6 +25,15 @@ type RuleSummary struct {
 	Status    string        `json:"status"`
 	Tags      []string      `json:"tags"`
 	Title     string        `json:"title"`
+	Expires   *time.Time    `json:"expires,omitempty"` // of a filter
+}
+
+// A FilterSummary is what the details of a rule say of a filter that applies to it.
+type FilterSummary struct {
+	RuleSummary
+	Description string   `json:"description"`
+	Author      string   `json:"author"`
+	Compares    []string `json:"compares"` // fields and values, as in "User: joe, root"
 }
 
 // A LogSourceJSON is a logsource in the JSON of a rule.
@@ -34,12 +46,12 @@ type LogSourceJSON struct {
 // RuleDetails are everything about a rule that its file and the other rules say.
 type RuleDetails struct {
 	RuleSummary
-	Description    string        `json:"description"`
-	Author         string        `json:"author"`
-	References     []string      `json:"references"`
-	FalsePositives []string      `json:"falsepositives"`
-	Filters        []RuleSummary `json:"filters"` // enabled ones that apply to it
-	Text           string        `json:"text"`    // as the file has it
+	Description    string          `json:"description"`
+	Author         string          `json:"author"`
+	References     []string        `json:"references"`
+	FalsePositives []string        `json:"falsepositives"`
+	Filters        []FilterSummary `json:"filters"` // enabled ones that apply to it
+	Text           string          `json:"text"`    // as the file has it
 }
 
 // Summary returns the summary of a rule.
@@ -48,6 +60,9 @@ func (r RuleInfo) Summary(enabled bool) RuleSummary {
 		LogSource: LogSourceJSON{r.LogSource.Product, r.LogSource.Category, r.LogSource.Service}}
 	if s.Tags == nil {
 		s.Tags = []string{}
+	}
+	if !r.Expires.IsZero() {
+		s.Expires = &r.Expires
 	}
 	return s
 }
@@ -89,7 +104,7 @@ func (set *LoadedRules) find(id string) (r RuleInfo, enabled bool) {
 
 func (set *LoadedRules) details(files []ruleFile, r RuleInfo, enabled bool) RuleDetails {
 	d := RuleDetails{RuleSummary: r.Summary(enabled), Description: r.Description, Author: r.Author, References: append([]string{}, r.References...),
-		FalsePositives: append([]string{}, r.FalsePositives...), Filters: []RuleSummary{}}
+		FalsePositives: append([]string{}, r.FalsePositives...), Filters: []FilterSummary{}}
 	if i := slices.IndexFunc(files, func(f ruleFile) bool { return f.Name == r.File }); i >= 0 {
 		d.Text = documentStartingAt(files[i].Data, r.Line)
 	}
@@ -99,10 +114,27 @@ func (set *LoadedRules) details(files []ruleFile, r RuleInfo, enabled bool) Rule
 	}
 	for _, f := range set.Effective.Filters {
 		if info, on := set.find(f.ID); on && f.AppliesTo(set.Effective.Rules[rule]) && (set.reaches == nil || set.reaches(f, set.Effective.Rules[rule])) {
-			d.Filters = append(d.Filters, info.Summary(true))
+			d.Filters = append(d.Filters, FilterSummary{info.Summary(true), f.Description, f.Author, comparisons(&f.Detections)})
 		}
 	}
 	return d
+}
+
+// comparisons returns the fields and values of searches, as in "User: joe, root".
+func comparisons(d *ast.Detections) []string {
+	texts := []string{}
+	for it := range d.TopLevelItems() {
+		values := make([]string, len(it.Values))
+		for i, v := range it.Values {
+			values[i] = v.Text
+		}
+		name := cmp.Or(it.Field, "keywords")
+		for _, m := range it.Modifiers {
+			name += "|" + m
+		}
+		texts = append(texts, name+": "+strings.Join(values, ", "))
+	}
+	return texts
 }
 
 // documentStartingAt returns the text of the YAML document that starts on a line.

@@ -33,6 +33,8 @@ type Problem struct {
 	Hint    string `json:"hint,omitempty"`
 	// Pack is the pack of the file, see RuleInfo.
 	Pack string `json:"pack,omitempty"`
+	// RunsEarlierVersion: the file's last version without problems runs instead.
+	RunsEarlierVersion bool `json:"runs_earlier_version,omitempty"`
 	// EmptySource is whether the file is a whole source of rules that has none.
 	EmptySource bool `json:"-"`
 }
@@ -46,10 +48,26 @@ func (p Problem) String() string {
 			s = fmt.Sprintf("%s:%d", s, p.Column)
 		}
 	}
+	s += ": " + p.Reason
 	if p.Hint != "" {
-		return fmt.Sprintf("%s: %s (%s)", s, p.Reason, p.Hint)
+		s += fmt.Sprintf(" (%s)", p.Hint)
 	}
-	return s + ": " + p.Reason
+	if p.RunsEarlierVersion {
+		s += "; its last version without problems keeps running"
+	}
+	return s
+}
+
+// FilesInEarlierVersion returns how many rule files run in an earlier version, because
+// the present one has problems.
+func (set *LoadedRules) FilesInEarlierVersion() int {
+	files := make(map[string]bool)
+	for _, p := range set.Problems {
+		if p.RunsEarlierVersion {
+			files[p.File] = true
+		}
+	}
+	return len(files)
 }
 
 // A RuleInfo describes a rule, correlation or filter for people.
@@ -58,6 +76,7 @@ type RuleInfo struct {
 	Kind      ast.DocumentKind
 	LogSource sigma.LogSource // zero for a correlation
 	Pack      string          // "builtin", the name of an installed pack, or ""
+	Expires   time.Time       // when a filter ends to apply; zero for never
 }
 
 // LoadedRules is the result of loading rules.
@@ -208,7 +227,7 @@ func (set *LoadedRules) recordExpiry(f *ast.Filter, pack string, now time.Time) 
 	switch {
 	case f.Expires.IsZero():
 	case !now.Before(f.Expires):
-		set.Expired = append(set.Expired, RuleInfo{&f.Meta, ast.FilterDocument, f.LogSource, pack})
+		set.Expired = append(set.Expired, RuleInfo{&f.Meta, ast.FilterDocument, f.LogSource, pack, f.Expires})
 		return true
 	case set.NextExpiry.IsZero() || f.Expires.Before(set.NextExpiry):
 		set.NextExpiry = f.Expires
@@ -236,8 +255,8 @@ func ineffectiveFilterProblems(collection ast.Collection, reaches func(*ast.Filt
 // fillEnabledAndDisabled fills the two lists. A filter whose rule is missing still counts
 // as enabled.
 func (set *LoadedRules) fillEnabledAndDisabled(collection ast.Collection, disabled map[string]bool, failed map[*ast.Meta]bool, packOf map[string]string) {
-	add := func(m *ast.Meta, kind ast.DocumentKind, source sigma.LogSource) {
-		e := RuleInfo{m, kind, source, packOf[m.File]}
+	add := func(m *ast.Meta, kind ast.DocumentKind, source sigma.LogSource, expires time.Time) {
+		e := RuleInfo{m, kind, source, packOf[m.File], expires}
 		if disabled[e.ID] {
 			set.Disabled = append(set.Disabled, e)
 		} else if !failed[e.Meta] {
@@ -245,18 +264,18 @@ func (set *LoadedRules) fillEnabledAndDisabled(collection ast.Collection, disabl
 		}
 	}
 	for _, r := range collection.Rules {
-		add(&r.Meta, ast.RuleDocument, r.LogSource)
+		add(&r.Meta, ast.RuleDocument, r.LogSource, time.Time{})
 	}
 	for _, c := range set.Rules.Correlations() { // with their final levels
-		add(&c.Meta, ast.CorrelationDocument, sigma.LogSource{})
+		add(&c.Meta, ast.CorrelationDocument, sigma.LogSource{}, time.Time{})
 	}
 	for _, c := range collection.Correlations {
 		if disabled[c.ID] {
-			add(&c.Meta, ast.CorrelationDocument, sigma.LogSource{})
+			add(&c.Meta, ast.CorrelationDocument, sigma.LogSource{}, time.Time{})
 		}
 	}
 	for _, f := range collection.Filters {
-		add(&f.Meta, ast.FilterDocument, f.LogSource)
+		add(&f.Meta, ast.FilterDocument, f.LogSource, f.Expires)
 	}
 	set.Disabled = append(set.Disabled, SenderRules(disabled)...)
 }

@@ -21,7 +21,8 @@ type Loader struct {
 	source ruleSource
 	log    *slog.Logger
 
-	loading     sync.Mutex // one load at a time
+	loading     sync.Mutex // one load at a time, guards good
+	good        goodFiles
 	mu          sync.Mutex // guards what follows
 	set         LoadedRules
 	loaded      time.Time
@@ -66,7 +67,8 @@ func (l *Loader) logMismatch(m detect.Mismatch) {
 }
 
 // Load reads all rules and replaces the engine's. If a source cannot be read, the
-// previous rules stay.
+// previous rules stay; if a file has problems that it did not have before, its last
+// version without them stays.
 func (l *Loader) Load() error {
 	l.loading.Lock()
 	defer l.loading.Unlock()
@@ -75,7 +77,7 @@ func (l *Loader) Load() error {
 	if err != nil {
 		return err
 	}
-	set, err := compileFiles(files, disabled, start)
+	set, compiled, err := l.good.compileWithGood(files, disabled, start)
 	if err != nil {
 		return err
 	}
@@ -84,7 +86,7 @@ func (l *Loader) Load() error {
 		l.log.Warn("pipeline warning", "warning", note)
 	}
 	for _, p := range set.Problems {
-		l.log.Warn("rule not loaded", "file", p.File, "line", p.Line, "column", p.Column, "reason", p.Reason, "hint", p.Hint)
+		l.log.Warn("rule not loaded", "file", p.File, "line", p.Line, "column", p.Column, "reason", p.Reason, "hint", p.Hint, "earlier_version_runs", p.RunsEarlierVersion)
 	}
 	if l.engine == nil {
 		l.engine = detect.NewEngine(set.Rules, l.logMismatch)
@@ -94,7 +96,7 @@ func (l *Loader) Load() error {
 	l.mu.Lock()
 	l.set, l.loaded, l.fingerprint = set, start, stamp
 	if l.publishTo != nil {
-		l.unpublished = newBundle(files, disabled, start)
+		l.unpublished = newBundle(compiled, disabled, start)
 	}
 	l.mu.Unlock()
 	n := CountKinds(set.Enabled)

@@ -151,7 +151,7 @@ func TestWatch(t *testing.T) {
 	write(t, filepath.Join(root, "two.yml"), detecttest.RuleMatching(detecttest.RuleIDTwo, "two"))
 	await("second two 0")
 	write(t, filepath.Join(root, "two.yml"), "title: broken\ndetection: {condition: x}\n")
-	await("second 1")
+	await("second two 1") // the version without the mistake keeps running
 	if err := os.Rename(root, root+".away"); err != nil {
 		t.Fatal(err)
 	}
@@ -160,6 +160,60 @@ func TestWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	await("second back 0")
+}
+
+// A rule that is saved with a mistake keeps running as it was, is reported, and is
+// published so, until its file is fixed or removed.
+func TestMistakeInFile(t *testing.T) {
+	one := detecttest.RuleMatching(detecttest.RuleIDOne, "one")
+	dir := writeFiles(t, map[string]string{"1.yml": one, "2.yml": detecttest.RuleMatching(detecttest.RuleIDTwo, "two"), "3.yml": "title: never good\ndetection: {}\n"})
+	l, err := ruleset.NewLoader([]ruleset.Source{{Name: dir}}, "", discardLog)
+	testenv.Check(t, err)
+	file := filepath.Join(dir, "1.yml")
+	for _, step := range []struct {
+		text, enabled     string
+		problems, earlier int
+	}{
+		{one, "one two", 1, 0},
+		{strings.Replace(one, "contains", "contians", 1), "one two", 2, 1},
+		{"title: ][", "one two", 2, 1},
+		{strings.Replace(one, detecttest.RuleIDOne, detecttest.RuleIDTwo, 1), "one", 2, 0}, // of two rules with an id the first runs
+		{strings.ReplaceAll(one, "one", "new"), "new two", 1, 0},
+		{"title: ][", "new two", 2, 1},
+		{"", "two", 1, 0},
+		{"title: ][", "two", 2, 0},
+	} {
+		if step.text == "" {
+			testenv.Check(t, os.Remove(file))
+		} else {
+			write(t, file, step.text)
+		}
+		testenv.Check(t, l.Load())
+		enabled, _ := l.List()
+		set, _ := l.Status()
+		if titles(enabled) != step.enabled || len(set.Problems) != step.problems || set.FilesInEarlierVersion() != step.earlier {
+			t.Errorf("after %q: %s run, %d files in an earlier version, problems %v", step.text, titles(enabled), set.FilesInEarlierVersion(), set.Problems)
+		}
+	}
+}
+
+// The earlier versions of files take bounded memory: the last files of many have none.
+func TestMistakesInManyFiles(t *testing.T) {
+	padding := "\n#" + strings.Repeat("x", 3<<20)
+	files := make(map[string]string)
+	for i := range 12 {
+		files[fmt.Sprintf("%02d.yml", i)] = detecttest.RuleMatching(fmt.Sprintf("00000000-0000-4000-8000-%012d", i), fmt.Sprint("rule", i)) + padding
+	}
+	dir := writeFiles(t, files)
+	l, err := ruleset.NewLoader([]ruleset.Source{{Name: dir}}, "", discardLog)
+	testenv.Check(t, err)
+	for name := range files {
+		write(t, filepath.Join(dir, name), "title: ][")
+	}
+	testenv.Check(t, l.Load())
+	if set, _ := l.Status(); set.FilesInEarlierVersion() != 10 || len(set.Enabled) != 10 || len(set.Problems) != 12 {
+		t.Errorf("%d rules run, %d files in an earlier version, %d problems", len(set.Enabled), set.FilesInEarlierVersion(), len(set.Problems))
+	}
 }
 
 func TestNewLoaderFails(t *testing.T) {

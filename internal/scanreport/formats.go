@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/picket-edr/picket/internal/printable"
 )
 
 // Formats are the formats of NewRowWriter.
@@ -43,7 +45,7 @@ type csvWriter struct {
 func (w *csvWriter) WriteRow(values []string) error {
 	cells := make([]string, len(values))
 	for i, v := range values {
-		cells[i] = NotFormula(v)
+		cells[i] = printable.SpreadsheetCell(v)
 	}
 	return w.csv.Write(cells)
 }
@@ -54,15 +56,6 @@ func (w *csvWriter) End() error {
 		return err
 	}
 	return w.w.Flush()
-}
-
-// NotFormula returns a cell that no spreadsheet takes for a formula, as OWASP advises:
-// with an apostrophe before one that begins like a formula.
-func NotFormula(cell string) string {
-	if first := strings.TrimLeft(cell, " "); first != "" && strings.ContainsRune("=+-@\uff1d\uff0b\uff0d\uff20", []rune(first)[0]) {
-		return "'" + cell
-	}
-	return cell
 }
 
 // A jsonWriter writes an object for each row. Columns without a value are left out.
@@ -125,19 +118,9 @@ func (t *timelineWriter) WriteRow(values []string) error {
 		if v == "" {
 			v = "-"
 		}
-		t.w.WriteString(Printable(v))
+		t.w.WriteString(printable.Text(v))
 	}
 	return t.w.WriteByte('\n')
 }
 
 func (t *timelineWriter) End() error { return t.w.Flush() }
-
-// Printable returns a text without what a terminal would act on.
-func Printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || 0x7f <= r && r < 0xa0 || 0x202a <= r && r <= 0x202e || 0x2066 <= r && r <= 0x2069 || r == 0x2028 || r == 0x2029 {
-			return ' '
-		}
-		return r
-	}, s)
-}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket/internal/normalize"
+	"github.com/picket-edr/picket/internal/printable"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -256,23 +257,23 @@ func (m *Metrics) Write(w io.Writer, limit int) error {
 	}
 	fmt.Fprint(t, "\n\nEVENTS\tEVENT ID\tCHANNEL OR TYPE\n")
 	for _, c := range all.Types[:min(limit, len(all.Types))] {
-		fmt.Fprintf(t, "%d\t%s\t%s\n", c.Count, Printable(cmp.Or(c.EventID, "-")), Printable(c.Channel))
+		fmt.Fprintf(t, "%d\t%s\t%s\n", c.Count, printable.Text(cmp.Or(c.EventID, "-")), printable.Text(c.Channel))
 	}
 	fmt.Fprint(t, "\nEVENTS\tHOST\n")
 	for _, h := range all.Hosts[:min(limit, len(all.Hosts))] {
-		fmt.Fprintf(t, "%d\t%s\n", h.Count, Printable(h.Name))
+		fmt.Fprintf(t, "%d\t%s\n", h.Count, printable.Text(h.Name))
 	}
 	if len(all.Logons) > 0 {
 		fmt.Fprint(t, "\nFAILED\tLOGONS\tUSER\tADDRESS\tTYPE\n")
 	}
 	for _, l := range all.Logons[:min(limit, len(all.Logons))] {
-		fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\n", l.Failed, l.Succeeded, Printable(l.User), Printable(cmp.Or(l.Address, "-")), Printable(l.Type))
+		fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\n", l.Failed, l.Succeeded, printable.Text(l.User), printable.Text(cmp.Or(l.Address, "-")), printable.Text(l.Type))
 	}
 	if len(all.Logs) > 0 {
 		fmt.Fprint(t, "\nRECORDS\tFROM\tTO\tLOG\tMISSING\n")
 	}
 	for _, l := range all.Logs[:min(limit, len(all.Logs))] {
-		fmt.Fprintf(t, "%d\t%d\t%d\t%s\t%s\n", l.Records, l.First, l.Last, Printable(l.Channel+" of "+cmp.Or(l.Host, "-")), gapsText(l))
+		fmt.Fprintf(t, "%d\t%d\t%d\t%s\t%s\n", l.Records, l.First, l.Last, printable.Text(l.Channel+" of "+cmp.Or(l.Host, "-")), gapsText(l))
 	}
 	return t.Flush()
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/picket-edr/picket/internal/printable"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -144,7 +145,7 @@ func (s *Summary) Write(w io.Writer) error {
 		for _, t := range l.Tactics() {
 			names = append(names, fmt.Sprintf("%s %d", t.Name, t.Count))
 		}
-		fmt.Fprintf(&b, "%-14s %8d %6d  %s\n", level, l.Matches, l.Rules(), Printable(strings.Join(names, ", ")))
+		fmt.Fprintf(&b, "%-14s %8d %6d  %s\n", level, l.Matches, l.Rules(), printable.Text(strings.Join(names, ", ")))
 	}
 	if s.Duplicates > 0 {
 		fmt.Fprintf(&b, "%d of them are duplicates and left out of the rows\n", s.Duplicates)
@@ -158,7 +159,7 @@ func (s *Summary) Write(w io.Writer) error {
 			if i == 0 {
 				fmt.Fprintf(&b, "\n%8s  rules of level %s\n", "MATCHES", level)
 			}
-			fmt.Fprintf(&b, "%8d  %s\n", r.Count, Printable(r.Title))
+			fmt.Fprintf(&b, "%8d  %s\n", r.Count, printable.Text(r.Title))
 		}
 	}
 	s.writeCounts(&b, "hosts", s.TopHosts(topHosts))
@@ -175,7 +176,7 @@ func (s *Summary) writeCounts(b *strings.Builder, title string, counts []NamedCo
 	highest := slices.MaxFunc(counts, func(a, b NamedCount) int { return cmp.Compare(a.Count, b.Count) }).Count
 	fmt.Fprintf(b, "\n%8s  %s\n", "MATCHES", title)
 	for _, c := range counts {
-		fmt.Fprintf(b, "%8d  %-24s %s\n", c.Count, Printable(c.Name), strings.Repeat("█", int(max(1, 30*c.Count/highest))))
+		fmt.Fprintf(b, "%8d  %-24s %s\n", c.Count, printable.Text(c.Name), strings.Repeat("█", int(max(1, 30*c.Count/highest))))
 	}
 }
 

@@ -4,10 +4,36 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 
 	"github.com/picket-edr/picket/sigma/lint"
 )
+
+// comparisonPattern is a word that was meant to compare a field, in another language.
+var comparisonPattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*(>|<|==)`)
+
+// ComparisonNotes returns a note for people about each word of a query that was meant to
+// compare a field with an operator that the language does not have.
+func ComparisonNotes(x Expr) (notes []string) {
+	switch x := x.(type) {
+	case And:
+		for _, y := range x {
+			notes = append(notes, ComparisonNotes(y)...)
+		}
+	case Or:
+		for _, y := range x {
+			notes = append(notes, ComparisonNotes(y)...)
+		}
+	case Not:
+		return ComparisonNotes(x.X)
+	case *TextTerm:
+		if comparisonPattern.MatchString(x.text) {
+			return []string{fmt.Sprintf("%s: searched for as text; the operators are =, != and ~", x.text)}
+		}
+	}
+	return notes
+}
 
 // maxSuggestionCandidates bounds the names that a suggestion is chosen from.
 const maxSuggestionCandidates = 20_000

@@ -41,7 +41,7 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	c.Audit.Record(r.Context(), auth.Identity{Kind: "user", Subject: name}, "sign-in", auth.ClientIP(r), "")
+	c.Audit.Record(r.Context(), auth.Identity{Kind: auth.KindUser, Subject: name}, "sign-in", auth.ClientIP(r), "")
 	http.SetCookie(w, newSessionCookie(r, secret, int(auth.SessionLifetime.Seconds())))
 	http.Redirect(w, r, next, http.StatusSeeOther)
 	return nil

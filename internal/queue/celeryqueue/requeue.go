@@ -78,7 +78,7 @@ func (q *Queue) requeueOrPurgePage(ctx context.Context, action string, page []qu
 				tasks = [][]byte{l.Payload}
 				lists = append(lists, q.requeueList(l.Payload))
 				list = len(lists)
-			} else if l.Reason == queue.Rejected {
+			} else {
 				accepted = l.Events
 			}
 		}

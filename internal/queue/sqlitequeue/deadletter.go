@@ -154,12 +154,7 @@ func (q *Queue) Requeue(ctx context.Context, ids ...int64) (int, error) {
 		t.st.Bytes += l.payload
 		t.in += l.events
 		t.written += int(l.payload)
-		if l.reason == queue.Rejected {
-			t.st.Rejected -= l.events
-			t.st.Accepted += l.events
-		} else {
-			t.st.Failed -= l.events
-		}
+		t.st.Accepted += l.events
 		return true, nil
 	})
 }

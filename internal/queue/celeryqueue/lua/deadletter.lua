@@ -21,7 +21,6 @@ while i <= #ARGV do
     else
       for k = 1, tasks do redis.call('LPUSH', key, ARGV[i + 3 + k]) end
       rate(rates, 'in', events)
-      count(counts, kind, -events)
       count(counts, 'accepted', accepted)
     end
   end

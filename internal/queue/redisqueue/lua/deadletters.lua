@@ -27,12 +27,7 @@ for _, e in ipairs(letters) do
     else
       add_message(KEYS[1], KEYS[2], 'letter-' .. lowest, f[6], events, payload)
       rate(KEYS[3], 'in', events)
-      if kind == 'rejected' then
-        count(KEYS[2], 'rejected', -events)
-        count(KEYS[2], 'accepted', events)
-      else
-        count(KEYS[2], 'failed', -events)
-      end
+      count(KEYS[2], 'accepted', events)
     end
   end
 end
