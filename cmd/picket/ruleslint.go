@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -65,7 +66,7 @@ same id. --min info also prints hints.`,
 			fprintfPrintable(cmd.ErrOrStderr(), "picket: %s\n", note)
 		}
 		lines, counts := lintSet(set, lint.Options{
-			Only: *only, Ignore: *ignore, Known: normalize.KnownSources(), UnknownLogSourceHint: normalize.DeclarationHint,
+			Only: *only, Ignore: *ignore, Known: normalize.KnownSources(), UnknownLogSourceHint: normalize.DeclarationHint, Now: time.Now(),
 		}, min)
 		for _, line := range lines {
 			if err := printLint(cmd, *asJSON, line); err != nil {

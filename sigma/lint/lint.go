@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/picket-edr/picket/sigma"
 	"github.com/picket-edr/picket/sigma/ast"
@@ -74,6 +75,9 @@ type Options struct {
 	// UnknownLogSourceHint, if not nil, says how events can have a logsource that is not
 	// among Known.
 	UnknownLogSourceHint func(ast.LogSource) string
+	// Now is the time at which filters must not have expired. If it is zero, that is not
+	// checked.
+	Now time.Time
 	// Placeholders are those with which the rules will be compiled.
 	Placeholders map[string][]string
 }
@@ -147,6 +151,7 @@ type document struct {
 	source      ast.LogSource
 	detections  *ast.Detections  // nil for a correlation
 	correlation *ast.Correlation // or nil
+	expires     time.Time        // of a filter; zero for never
 }
 
 type linter struct {
@@ -174,7 +179,7 @@ func Run(c ast.Collection, o Options) []Finding {
 		docs = append(docs, &document{kind: ast.CorrelationDocument, meta: &corr.Meta, correlation: corr})
 	}
 	for _, f := range c.Filters {
-		docs = append(docs, &document{kind: ast.FilterDocument, meta: &f.Meta, source: f.LogSource, detections: &f.Detections})
+		docs = append(docs, &document{kind: ast.FilterDocument, meta: &f.Meta, source: f.LogSource, detections: &f.Detections, expires: f.Expires})
 	}
 	for _, ch := range allChecks() {
 		if len(only) > 0 && !slices.Contains(only, ch.Name) || slices.Contains(ignore, ch.Name) {

@@ -15,6 +15,9 @@ import (
 	"github.com/picket-edr/picket/sigma/lint"
 )
 
+// now is the time of the tests.
+var now = time.Date(2024, 5, 7, 0, 0, 0, 0, time.UTC)
+
 // known are the logsources of the tests.
 var known = []lint.KnownLogSource{
 	{LogSource: ast.LogSource{Product: "windows", Service: "security"}},
@@ -42,6 +45,7 @@ func TestLint(t *testing.T) {
 		{"date", "date: 2024-01-02", "date: 2024/01/02", `9:1: date: "2024/01/02" is not a date`},
 		{"date", "modified: 2024-02-03", "modified: 2024-02-30", `10:1: modified: "2024-02-30" is not a date`},
 		{"modified", "modified: 2024-02-03", "modified: 2023-02-03", "10:1: modified (2023-02-03) is before date (2024-01-02)"},
+		{"expired", "level: low\n", "level: low\n---\n" + filter + "expires: 2024-05-06\n", "28:1: the filter expired at 2024-05-06T00:00:00Z"},
 		{"title_length", "A Clean Rule", strings.Repeat("ab", 129), "1:1: the title has 258 characters"},
 		{"title_style", "A Clean Rule", "Detects A Rule", "1:1: the title begins with a word that fits every rule"},
 		{"description_length", "Nothing to be said against this.", "Nothing.", "6:1: the description is very short"},
@@ -111,13 +115,13 @@ func TestLint(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got []string
-			for _, f := range lint.Run(parsed, lint.Options{Only: []string{test.check}, Known: known}) {
+			for _, f := range lint.Run(parsed, lint.Options{Only: []string{test.check}, Known: known, Now: now}) {
 				got = append(got, f.String())
 			}
 			if len(got) != 1 || !strings.HasPrefix(got[0], "proc_clean_rule.yml:"+test.want) || !strings.HasSuffix(got[0], " ["+test.check+"]") {
 				t.Errorf("got\n%s\nwant\nproc_clean_rule.yml:%s", strings.Join(got, "\n"), test.want)
 			}
-			if got := lint.Run(parsed, lint.Options{Ignore: []string{test.check}, Known: known}); slices.ContainsFunc(got, func(f lint.Finding) bool { return f.Check == test.check }) {
+			if got := lint.Run(parsed, lint.Options{Ignore: []string{test.check}, Known: known, Now: now}); slices.ContainsFunc(got, func(f lint.Finding) bool { return f.Check == test.check }) {
 				t.Error("found though ignored")
 			}
 		})
@@ -128,10 +132,17 @@ func TestLint(t *testing.T) {
 		}
 	}
 	parsed, _ := sigma.Parse("proc_clean_rule.yml", []byte(sigmatest.LintCleanRule))
-	for _, f := range lint.Run(parsed, lint.Options{Known: known}) {
+	for _, f := range lint.Run(parsed, lint.Options{Known: known, Now: now}) {
 		t.Errorf("of the clean rule: %s", f)
 	}
 }
+
+// filter has no status, which filters need not have.
+const filter = `title: F
+logsource: {product: windows, category: process_creation}
+filter: {rules: any, s: {Image: x}, condition: not s}
+id: 3b1c6d0e-9a36-4b0c-a8dc-0c2b7a3a7a53
+`
 
 const correlation = `title: C
 correlation:

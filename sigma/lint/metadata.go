@@ -22,6 +22,11 @@ var metadataChecks = []check{
 	{Check: Check{"id_version", Info, "an id that is a UUID, but not of version 4"}, document: checkUUIDVersion},
 	{Check: Check{"date", Warning, "an invalid date, or one not written as 2006-01-02"}, document: checkDateFormats},
 	{Check: Check{"modified", Warning, "modified without date, before it, or equal to it"}, document: checkModifiedDate},
+	{Check: Check{"expired", Warning, "a filter that has expired and applies no longer"}, document: func(l *linter, d *document) {
+		if now := l.options.Now; !now.IsZero() && !d.expires.IsZero() && !now.Before(d.expires) {
+			l.addFindingAtKey(d, "expires", "remove the filter, or give it a later end", "the filter expired at %s", d.expires.UTC().Format(time.RFC3339))
+		}
+	}},
 	{Check: Check{"title_length", Warning, "a title of more than 256 characters"}, document: func(l *linter, d *document) {
 		if n := len([]rune(d.meta.Title)); n > 256 {
 			l.addFindingAtKey(d, "title", "move the rest into the description", "the title has %d characters", n)
@@ -60,7 +65,7 @@ var metadataChecks = []check{
 
 func missingKeyCheck(name, key string, s Severity, hint string) check {
 	return check{Check: Check{name, s, "no " + key}, document: func(l *linter, d *document) {
-		if _, ok := d.keyPosition(key); !ok {
+		if _, ok := d.keyPosition(key); !ok && !(key == "status" && d.kind == ast.FilterDocument) {
 			l.addFinding(d, ast.Position{}, hint, "the %s has no %s", d.kind, key)
 		}
 	}}
