@@ -116,7 +116,7 @@ func TestCrash(t *testing.T) {
 	if want.Totals.Stored != 105 || want.Totals.Duplicate != 10 || want.AlertMatches != 11 || want.Matches != 11 || want.Observations != 11 || want.Alerts != 1 {
 		t.Fatalf("without a crash: %+v", want)
 	}
-	for _, point := range []string{"batches", "alerts", "matches", "observations", "hosts", "counters", "commit"} {
+	for _, point := range []string{"batches", "alerts", "matches", "observations", "host_activity", "hosts", "counters", "commit"} {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
 			uri := server.Database(t)

@@ -16,9 +16,10 @@
 //
 // Two transactions that change one document conflict, and one of them is tried
 // again. So each transaction adds to counters of its own slot, chosen at random,
-// and readers sum over the slots (counters.go). What remains are the documents of
-// an alert or a host, which conflict only if several processes save events of the
-// same host at once. They are written late, so that they are held only briefly.
+// and readers sum over the slots (counters.go). What it adds to hosts is a document
+// of its own, which is applied to them later (hostactivity.go). What remains are the
+// documents of alerts, which conflict only if several processes save matches of the
+// same rule and host at once.
 //
 // # Order
 //

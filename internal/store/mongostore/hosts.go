@@ -50,6 +50,9 @@ func (s *Store) listHosts(ctx context.Context, text string, limit int, cursor st
 		f, before = append(f, afterPosition("seen", p.A, "_id", p.Name)), p.A+1
 	}
 	f = append(f, bsonElem("seen", bson.D{bsonElem("$gte", int64(math.MinInt64)), bsonElem("$lt", before)}))
+	if err := s.applyHostActivity(ctx, bson.D{}); err != nil {
+		return store.HostPage{}, err
+	}
 	var page store.HostPage
 	var last store.Cursor
 	budget := store.NewPageBudget(limit)
@@ -68,7 +71,11 @@ func (s *Store) listHosts(ctx context.Context, text string, limit int, cursor st
 
 // Host implements store.Hosts.
 func (s *Store) Host(ctx context.Context, key store.HostKey) (store.Host, error) {
-	d, err := findOne[hostDoc](ctx, s.hosts, byID(hostID(key)))
+	var d hostDoc
+	err := s.applyHostActivity(ctx, bson.D{})
+	if err == nil {
+		d, err = findOne[hostDoc](ctx, s.hosts, byID(hostID(key)))
+	}
 	if err == nil && d.Last == nil {
 		err = picket.ErrNotFound
 	}
@@ -80,7 +87,9 @@ func (s *Store) Host(ctx context.Context, key store.HostKey) (store.Host, error)
 
 // CountHosts implements store.Hosts.
 func (s *Store) CountHosts(ctx context.Context, since time.Time) (total, online int64, err error) {
-	total, err = s.countDocuments(ctx, s.hosts, seenSince(math.MinInt64))
+	if err = s.applyHostActivity(ctx, bson.D{}); err == nil {
+		total, err = s.countDocuments(ctx, s.hosts, seenSince(math.MinInt64))
+	}
 	if err == nil {
 		online, err = s.countDocuments(ctx, s.hosts, seenSince(since.UnixMicro()))
 	}
@@ -109,10 +118,19 @@ func (k *hostSet) has(id string) bool {
 func (k *hostSet) add(id string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.ids[id] {
+		return
+	}
 	if k.ids == nil || len(k.ids) >= maxKnownHosts {
 		k.ids = make(map[string]bool)
 	}
 	k.ids[strings.Clone(id)] = true
+}
+
+func (k *hostSet) addAll(hosts hostActivities) {
+	for key := range hosts {
+		k.add(hostID(key))
+	}
 }
 
 // findUnlistedHosts returns which hosts are not listed yet.

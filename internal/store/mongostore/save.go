@@ -38,6 +38,7 @@ func (s *Store) save(ctx context.Context, batches []store.Batch) ([]store.SaveRe
 		err := s.transact(ctx, func(txnCtx context.Context) error { return v.try(ctx, txnCtx) })
 		if err == nil {
 			s.commitQuota(v.quota)
+			s.knownHosts.addAll(v.listed)
 			return v.out, nil
 		}
 		if !errors.Is(err, errSavedBefore) {
@@ -64,8 +65,9 @@ type saving struct {
 	readMatches bool
 
 	// Of the attempt that was committed.
-	out   []store.SaveResult
-	quota *store.QuotaUse
+	out    []store.SaveResult
+	quota  *store.QuotaUse
+	listed hostActivities // of hosts that are listed from now on, if they were not
 }
 
 // A batchDoc says that a batch is saved. It is deleted after batchIDRetention.
@@ -341,6 +343,7 @@ func (v *saving) plan(t *txn, effects []*batchEffects, unlisted map[store.HostKe
 	for i := range opened {
 		v.out[i].Opened = alertsOf(opened[i])
 	}
+	v.listed = t.activity
 }
 
 // countEvents adds the events of a batch to the counters and hosts. unlisted are the hosts
@@ -361,20 +364,8 @@ func (t *txn) countEvents(e *batchEffects, unlisted map[store.HostKey]bool) {
 			}
 			delete(unlisted, key)
 		}
-		t.host(key).add(e.activity[key])
+		t.activity.add(key, e.activity[key])
 	}
-}
-
-// add adds the events of one batch.
-func (h *hostChange) add(a *store.HostActivity) {
-	if h.events == 0 {
-		h.first, h.last = a.First, a.Last
-	}
-	if a.OS != "" && (a.Last >= h.last || h.os == "") {
-		h.os = a.OS
-	}
-	h.first, h.last = min(h.first, a.First), max(h.last, a.Last)
-	h.events += a.Events
 }
 
 // maxObservationsBytes is about how much one document of observations has, as JSON.

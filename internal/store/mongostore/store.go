@@ -3,6 +3,7 @@ package mongostore
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -51,17 +52,18 @@ const (
 
 // A Store is a store.Store in a MongoDB database.
 type Store struct {
-	options                                           Options
-	log                                               *slog.Logger
-	client                                            *mongo.Client
-	db                                                *mongo.Database
-	events, alerts, matches, hosts, counters, batches *mongo.Collection
-	observations, correlations                        *mongo.Collection
-	tokens, users, sessions, audit                    *mongo.Collection
-	publishedRules, workers, secrets                  *mongo.Collection
-	eventsLocal                                       *mongo.Collection // events, read with read concern "local"
+	options                                                         Options
+	log                                                             *slog.Logger
+	client                                                          *mongo.Client
+	db                                                              *mongo.Database
+	events, alerts, matches, hosts, hostActivity, counters, batches *mongo.Collection
+	observations, correlations                                      *mongo.Collection
+	tokens, users, sessions, audit                                  *mongo.Collection
+	publishedRules, workers, secrets                                *mongo.Collection
+	eventsLocal                                                     *mongo.Collection // events, read with read concern "local"
 
-	hasBulkWrite bool // the server has the command bulkWrite
+	process      string // identifies this process
+	hasBulkWrite bool   // the server has the command bulkWrite
 
 	seq        *sequenceGenerator
 	quotaLock  sync.Mutex // guards quota
@@ -125,7 +127,7 @@ func connect(uri, database string, opt Options) (*Store, error) {
 		return nil, fmt.Errorf("%w: %w", err, picket.ErrInvalid)
 	}
 	s := &Store{options: opt, log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler)), client: client, db: client.Database(database),
-		quota: store.NewQuota(opt.MaxNewAlerts), seq: newSequenceGenerator()}
+		quota: store.NewQuota(opt.MaxNewAlerts), seq: newSequenceGenerator(), process: rand.Text()}
 	s.openCollections()
 	s.quit, s.cancel = context.WithCancel(context.Background())
 	return s, nil
@@ -156,7 +158,7 @@ func clientOptions(uri string) (*options.ClientOptions, error) {
 // they have in the legacy system.
 func (s *Store) openCollections() {
 	for name, c := range map[string]**mongo.Collection{
-		"telemetry_events": &s.events, "alerts": &s.alerts, "matches": &s.matches, "hosts": &s.hosts,
+		"telemetry_events": &s.events, "alerts": &s.alerts, "matches": &s.matches, "hosts": &s.hosts, "host_activity": &s.hostActivity,
 		"counters": &s.counters, "batches": &s.batches, "observations": &s.observations,
 		"follower": &s.correlations, "tokens": &s.tokens, "users": &s.users, "sessions": &s.sessions, "audit": &s.audit,
 		"published_rules": &s.publishedRules, "workers": &s.workers, "secrets": &s.secrets,
@@ -167,18 +169,23 @@ func (s *Store) openCollections() {
 	s.eventsLocal = s.db.Collection("telemetry_events", options.Collection().SetReadConcern(readconcern.Local()))
 }
 
-// runBackground keeps the size on disk at hand and merges the counters of past minutes.
+// runBackground applies the activity of hosts, keeps the size on disk at hand and merges
+// the counters of past minutes.
 func (s *Store) runBackground() {
-	tick := time.NewTicker(diskUsageMaxAge)
+	tick := time.NewTicker(hostActivityEvery)
 	defer tick.Stop()
+	failing := false
 	for merged := time.Now(); ; {
 		s.disk.refresh(s.quit, s)
-		if time.Since(merged) > minuteMergeEvery {
+		err := s.applyOwnHostActivity(s.quit, time.Now())
+		if err == nil && time.Since(merged) > minuteMergeEvery {
 			merged = time.Now()
-			if err := s.mergeMinutes(s.quit, merged); err != nil && s.quit.Err() == nil {
-				s.log.Warn("merging the counters of past minutes failed", "error", err)
-			}
+			err = s.mergeMinutes(s.quit, merged)
 		}
+		if err != nil && !failing && s.quit.Err() == nil {
+			s.log.Warn("background work on the store failed; retrying", "error", err)
+		}
+		failing = err != nil
 		select {
 		case <-s.quit.Done():
 			return

@@ -16,7 +16,6 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/sigma"
-	"github.com/picket-edr/picket/sigma/casefold"
 )
 
 // transact runs f in a transaction, again if it conflicts with another one. What f does
@@ -73,7 +72,8 @@ type txn struct {
 
 	openAlerts map[string]*openAlert // by slot
 	changed    []*openAlert
-	hosts      map[store.HostKey]*hostChange
+	hostAlerts map[store.HostKey]int64 // what is added to the alerts of hosts that are not closed
+	activity   hostActivities
 	matches    []matchDoc
 	known      map[string]bool // ids of matches that are stored, or added here
 }
@@ -88,7 +88,7 @@ type openAlert struct {
 func newTxn(s *Store) *txn {
 	now := s.options.Now().UnixMicro()
 	return &txn{store: s, now: now, quota: s.quota.BeginTransaction(now), counters: newCounterChanges(),
-		openAlerts: make(map[string]*openAlert), hosts: make(map[store.HostKey]*hostChange), known: make(map[string]bool)}
+		openAlerts: make(map[string]*openAlert), hostAlerts: make(map[store.HostKey]int64), activity: make(hostActivities), known: make(map[string]bool)}
 }
 
 // readOpenAlerts reads the alerts that matches of a sender's events may join.
@@ -197,7 +197,7 @@ func (t *txn) openAlert(a picket.Alert, matched int64) *openAlert {
 // their matches.
 func (t *txn) countOpenAlerts(a *picket.Alert, n, matches int64) {
 	t.counters.countOpenAlerts(a.RuleID, n, matches)
-	t.host(store.HostKey{AgentID: a.AgentID, Name: a.Host}).alerts += n
+	t.hostAlerts[store.HostKey{AgentID: a.AgentID, Name: a.Host}] += n
 }
 
 // addMatch counts a match in its alert, and stores it unless the alert has enough
@@ -235,24 +235,6 @@ func evidenceDocs(evidence []sigma.Evidence) []evidenceDoc {
 	return out
 }
 
-// A hostChange is what a transaction adds to a host.
-type hostChange struct {
-	events      int64 // 0: it stays unlisted if it is
-	first, last int64 // of the events, microseconds
-	os          string
-	alerts      int64 // that are not closed
-}
-
-// host returns the change of a host.
-func (t *txn) host(key store.HostKey) *hostChange {
-	h := t.hosts[key]
-	if h == nil {
-		h = new(hostChange)
-		t.hosts[key] = h
-	}
-	return h
-}
-
 // writes returns everything that was planned. What other transactions are likely to change
 // as well comes last.
 func (t *txn) writes() []write {
@@ -271,25 +253,13 @@ func (t *txn) writes() []write {
 	for i := range t.matches {
 		out = append(out, insertOf(s.matches, &t.matches[i]))
 	}
-	for _, key := range sortedHosts(t.hosts) {
-		out = append(out, updateOf(s.hosts, hostID(key), t.hosts[key].update(key)))
-	}
-	return append(out, t.counters.writes(s)...)
-}
-
-// update returns the update of the host's document.
-func (h *hostChange) update(key store.HostKey) bson.D {
-	var update bson.D
-	add := bson.D{bsonElem("alerts", h.alerts)}
-	if h.events > 0 {
-		add = append(add, bsonElem("events", h.events))
-		update = bson.D{bsonElem("$min", bson.D{bsonElem("first", h.first)}), bsonElem("$max", bson.D{bsonElem("seen", h.last)})}
-		if h.os != "" {
-			update = append(update, bsonElem("$set", bson.D{bsonElem("os", h.os)}))
+	out = append(out, t.activity.insertions(s)...)
+	for _, key := range sortedHosts(t.hostAlerts) {
+		if n := t.hostAlerts[key]; n != 0 {
+			out = append(out, updateOfHost(s, key, bson.D{bsonElem("$inc", bson.D{bsonElem("alerts", n)})}))
 		}
 	}
-	return append(update, bsonElem("$inc", add),
-		bsonElem("$setOnInsert", bson.D{bsonElem("agent_id", key.AgentID), bsonElem("fold", casefold.String(key.Name))}))
+	return append(out, t.counters.writes(s)...)
 }
 
 // readOpenAlert returns the alert that is open for the rule, agent and host of a.

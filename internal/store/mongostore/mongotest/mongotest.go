@@ -46,7 +46,7 @@ func StartProcess(t testing.TB, dir, listen string, flags ...string) *Server {
 	}
 	host, port, err := net.SplitHostPort(listen)
 	testenv.Check(t, err)
-	args := append([]string{"--host", host, "--port", port, "--storage-path", dir, "--cache-size", "256M", "--log-level", "ERROR"}, flags...)
+	args := append([]string{"--host", host, "--port", port, "--storage-path", dir, "--cache-size", "256M", "--log-file-max", "32MB", "--log-level", "ERROR"}, flags...)
 	s := &Server{cmd: exec.Command(program, args...)}
 	s.cmd.Stderr = os.Stderr
 	stdout, err := s.cmd.StdoutPipe()
