@@ -26,6 +26,7 @@ import (
 	"github.com/picket-edr/picket/internal/legacy"
 	"github.com/picket-edr/picket/internal/redisurl"
 	"github.com/picket-edr/picket/internal/ruleset"
+	"github.com/picket-edr/picket/internal/sqlitefile"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/triage"
 	"github.com/picket-edr/picket/internal/web"
@@ -315,6 +316,9 @@ func (s *server) close() error {
 	return errors.Join(errs...)
 }
 
+// diskFullHint is the hint about a disk without room for what opening a file needs.
+const diskFullHint = "free some MiB on the disk of the data directory; picket serve then starts, and --retention or --retention-bytes has it delete old events"
+
 // withFileHint adds a hint to an error of opening a file of the data directory.
 func withFileHint(err error) error {
 	switch {
@@ -322,6 +326,8 @@ func withFileHint(err error) error {
 		return withHint(err, dataPermissionHint)
 	case isDamage(err):
 		return withHint(err, repairHint)
+	case sqlitefile.IsDiskFull(err):
+		return withHint(err, diskFullHint)
 	}
 	return err
 }
