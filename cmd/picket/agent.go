@@ -81,6 +81,9 @@ func runAgent(cmd *cobra.Command, f agentFlags) error {
 	if err != nil {
 		return err
 	}
+	if others, err := f.token.fileIsReadableByOthers(); err == nil && others {
+		log.Warn("every user of this host can read the token", "file", f.token.file, "hint", "chmod 600, and create another token")
+	}
 	return startAgent(cmd.Context(), f, token, log)
 }
 
