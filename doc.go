@@ -47,6 +47,7 @@
 //	rules                        picket's own rule pack, embedded, with tests for each rule
 //	internal/zst                 zstd, with encoders shared by the process
 //	internal/evtx                Windows event logs as JSON
+//	internal/logline             lines of text logs as events
 //	internal/backoff             delays between retries
 //	internal/groupcommit         concurrent operations share one commit
 //	internal/filelock            locks a file for one process
@@ -138,7 +139,7 @@
 //	prefilter      literals one of which an event must contain for a rule to be evaluated
 //	rejected       an event that the intake refused; failed: one that no worker could process
 //	sender         who sent an event, as the intake authenticated it
-//	source         one input of an agent, such as process or replay=FILE
+//	source         one input of an agent, such as process, file=PATH or replay=FILE
 //	spool          the agent's queue on disk of batches to upload
 //	store          where events, matches, alerts, hosts and accounts are kept
 //	watermark      the time up to which a correlation has seen all events

@@ -310,6 +310,18 @@ func TestConsole(t *testing.T) {
 		t.Errorf("dark background is %s", background)
 	}
 	shot("dark")
+	// A narrow screen leaves columns out, and does not scroll sideways.
+	run("narrow", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 420, Height: 800, DeviceScaleFactor: 1})
+		return err
+	}))
+	for _, page := range []string{"alerts", "events"} {
+		run(page+" on a narrow screen", chromedp.Navigate(s.url+"/console/"+page), chromedp.WaitVisible("table.list"))
+		if width, err := chromedp.Run(ctx, chromedp.Evaluate[int](`document.documentElement.scrollWidth`)); err != nil || width > 420 {
+			t.Errorf("%s on a narrow screen is %d pixels wide, %v", page, width, err)
+		}
+		shot("narrow-" + page)
+	}
 	run("sign out", chromedp.Click("form.who button"), chromedp.WaitVisible("form.signin"))
 }
 

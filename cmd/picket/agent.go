@@ -40,11 +40,13 @@ func newAgent() *cobra.Command {
 		Use:   "agent --server URL --token T | --token-file F [--source NAME]...",
 		Short: "Watch this host and send its events to a server",
 		Long: `Reads events from sources, keeps them in a spool on disk until the server has
-acknowledged them, and sends them in order. After a restart, a replay continues
+acknowledged them, and sends them in order. After a restart, each source continues
 where it stopped.
 
 Sources:
   process        programs that start and end on this host (Linux)
+  file=PATH      lines that are appended to text logs, such as file=/var/log/auth.log or
+                 'file=/var/log/*.log': from now on, and through rotation
   replay=FILE    the events of a file, as a test or to send them later`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runAgent(cmd, f) },
@@ -52,7 +54,7 @@ Sources:
 	fl := cmd.Flags()
 	fl.StringVar(&f.server, "server", "http://127.0.0.1:8000", "the server's `URL`")
 	addTokenOrFileFlags(cmd, &f.token, "the agent's `TOKEN`, from picket token create --agent")
-	fl.StringArrayVar(&f.sources, "source", []string{"process"}, "`NAME` of a source: process, or replay=FILE (repeatable)")
+	fl.StringArrayVar(&f.sources, "source", []string{"process"}, "`NAME` of a source: process, file=PATH or replay=FILE (repeatable)")
 	fl.StringVar(&f.spool, "spool", defaultSpoolDir, "`DIR` of the spool, created if it does not exist")
 	fl.Int64Var(&f.spoolBytes, "spool-bytes", 1<<30, "maximum `BYTES` in the spool; when it is full, the newest events are dropped and counted")
 	fl.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the CA certificates of the server")
@@ -78,6 +80,9 @@ func runAgent(cmd *cobra.Command, f agentFlags) error {
 	log, err := newLog(cmd)
 	if err != nil {
 		return err
+	}
+	if others, err := f.token.fileIsReadableByOthers(); err == nil && others {
+		log.Warn("every user of this host can read the token", "file", f.token.file, "hint", "chmod 600, and create another token")
 	}
 	return startAgent(cmd.Context(), f, token, log)
 }
@@ -141,23 +146,34 @@ func (f *agentFlags) eventsNameAgent() bool {
 // newAgentInputs returns the inputs that --source names.
 func newAgentInputs(f agentFlags, log *slog.Logger) ([]agent.Input, error) {
 	var inputs []agent.Input
-	for _, name := range f.sources {
+	for i, name := range f.sources {
+		if slices.Contains(f.sources[:i], name) {
+			return nil, usagef("--source %q is given twice", name)
+		}
 		kind, arg, _ := strings.Cut(name, "=")
 		switch {
 		case kind == "process" && arg == "":
-			inputs = append(inputs, agent.Input{Name: name, Source: &agent.ProcessSource{AgentID: f.id, Report: func(message, hint string) {
-				log.Warn(message, "source", "process", "hint", hint)
-			}}})
+			inputs = append(inputs, agent.Input{Name: name, Source: &agent.ProcessSource{AgentID: f.id, Report: reportTo(log, name)}})
 		case kind == "replay" && arg != "":
 			if _, err := os.Stat(arg); err != nil {
 				return nil, fmt.Errorf("replay: %w", err)
 			}
 			inputs = append(inputs, agent.Input{Name: name, Lossless: true, Source: &agent.ReplaySource{Path: arg, ReadFile: scan.ReadFile, Speed: f.speed, Loops: f.loops}})
+		case kind == "file" && arg != "":
+			if _, err := filepath.Match(arg, ""); err != nil {
+				return nil, usagef("--source %q: %w", name, err)
+			}
+			inputs = append(inputs, agent.Input{Name: name, Lossless: true, Source: &agent.FileSource{Pattern: arg, Report: reportTo(log, name)}})
 		default:
-			return nil, usagef("--source %q is neither process nor replay=FILE", name)
+			return nil, usagef("--source %q is neither process, file=PATH nor replay=FILE", name)
 		}
 	}
 	return inputs, nil
+}
+
+// reportTo returns a function that logs what a source cannot see.
+func reportTo(log *slog.Logger, source string) func(message, hint string) {
+	return func(message, hint string) { log.Warn(message, "source", source, "hint", hint) }
 }
 
 // watchHost runs an agent in the server's process. It posts to the server like any
@@ -187,7 +203,7 @@ func (s *server) watchHost(ctx context.Context, base string) (stop func(), err e
 			s.log.Error("the agent on this host stopped", "error", err)
 		}
 	}()
-	fprintfPrintable(s.cmd.OutOrStdout(), "  this host is watched as %s; to see a first alert, run\n\n      sh -c 'sleep 3; : picket-first-alert'\n\n  and open %s/console/alerts\n\n", host, base)
+	fprintfPrintable(s.cmd.OutOrStdout(), "  this host is watched as %s; to see a first alert, run\n\n      sh -c 'sleep 3; : picket-first-alert'\n\n  and open %s/console/alerts\n\n", host, browsableURL(base))
 	return func() { cancel(); <-done }, nil
 }
 

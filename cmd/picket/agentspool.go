@@ -92,7 +92,8 @@ func replaceSpool(ctx context.Context, path string, o sqlitequeue.Options, damag
 }
 
 func newAgentSpool() *cobra.Command {
-	return newGroup("spool", "List, requeue and purge the events that the server refused, beside a running agent",
+	return newGroup("spool", "What waits in the spool, and what the server refused, beside a running agent",
+		agentSpoolCommand("stats", "Print how much waits to be sent", cobra.NoArgs, printSpoolStats),
 		agentSpoolCommand("list", "List what the server refused and why, newest first", cobra.NoArgs, printRefusedEvents),
 		agentSpoolCommand("requeue ID... | --all", "Send refused events again", cobra.ArbitraryArgs, deadLetterAction("requeued", queue.Inspector.Requeue)),
 		agentSpoolCommand("purge ID... | --all", "Delete refused events for good", cobra.ArbitraryArgs, deadLetterAction("deleted", queue.Inspector.Purge)),
@@ -103,7 +104,7 @@ func agentSpoolCommand(use, short string, check cobra.PositionalArgs, run queueA
 	cmd := &cobra.Command{Use: use, Short: short, Args: check}
 	dir := cmd.Flags().String("spool", defaultSpoolDir, "`DIR` of the agent's spool")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
-	if cmd.Name() != "list" {
+	if cmd.Name() != "list" && cmd.Name() != "stats" {
 		cmd.Flags().Bool("all", false, "all refused events")
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -121,6 +122,30 @@ func agentSpoolCommand(use, short string, check cobra.PositionalArgs, run queueA
 		return errors.Join(run(cmd, q, args, *asJSON), q.Close())
 	}
 	return cmd
+}
+
+// printSpoolStats prints how much is in a spool.
+func printSpoolStats(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) error {
+	s, err := q.Stats(cmd.Context())
+	if err != nil {
+		return err
+	}
+	waiting := struct {
+		Events    int64   `json:"waiting_events"`
+		Batches   int64   `json:"waiting_batches"`
+		OldestAge float64 `json:"oldest_age_s"`
+		Refused   int64   `json:"refused"`
+		Bytes     int64   `json:"bytes"`
+	}{int64(s.PendingEvents + s.LeasedEvents), int64(s.Pending + s.Leased), s.OldestAge, int64(s.Dead), s.Bytes}
+	if asJSON {
+		return printJSONLine(cmd.OutOrStdout(), waiting)
+	}
+	tw := newTable(cmd.OutOrStdout())
+	oldest := time.Duration(waiting.OldestAge * float64(time.Second)).Round(time.Second)
+	fprintfPrintable(tw, "waiting\t%s in %s, the oldest for %v\n", quantity(waiting.Events, "event"), quantity(waiting.Batches, "batch"), oldest)
+	fprintfPrintable(tw, "refused\t%d, see picket agent spool list\n", waiting.Refused)
+	fprintfPrintable(tw, "size\t%d bytes\n", waiting.Bytes)
+	return tw.Flush()
 }
 
 // printRefusedEvents prints the dead letters of a spool.

@@ -123,3 +123,30 @@ func TestFullDisk(t *testing.T) {
 	l.stop()
 	l.check()
 }
+
+// A server or a command that a full disk keeps from opening the store says what to do.
+func TestStartOnFullDisk(t *testing.T) {
+	t.Parallel()
+	disk := mountSmallDisk(t)
+	c := newTestCluster(t)
+	c.data = disk
+	c.startServer()
+	c.server.kill()
+	filler, err := os.Create(filepath.Join(disk, "filler"))
+	testenv.Check(t, err)
+	for page := make([]byte, 1<<10); err == nil; {
+		_, err = filler.Write(page)
+	}
+	filler.Close()
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"serve", "--listen", "127.0.0.1:0"}, {"hunt"}, {"token", "create", "--collector", "c"}} {
+		out, err := exec.Command("picket", append(args, "--data", disk)...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "\nhint: free some MiB on the disk") {
+			t.Errorf("%v: %v %s", args, err, out)
+		}
+	}
+	testenv.Check(t, os.Remove(filler.Name()))
+	c.startServer()
+}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -88,7 +90,7 @@ func printQueueMessages(cmd *cobra.Command, q queue.Inspector, _ []string, asJSO
 		if asJSON {
 			err = printJSONLine(cmd.OutOrStdout(), row)
 		} else {
-			_, err = fprintfPrintable(cmd.OutOrStdout(), "%s  %s  %s  %s  attempt %d\n", formatTime(row.Enqueued), row.ID, quantity(row.Events, "event"), quantity(row.Bytes, "byte"), row.Attempt)
+			_, err = fprintfPrintable(cmd.OutOrStdout(), "%s  %s  %s  %s  delivered %s\n", formatTime(row.Enqueued), row.ID, quantity(row.Events, "event"), quantity(row.Bytes, "byte"), quantity(row.Attempt-1, "time"))
 		}
 		if err != nil {
 			return err
@@ -159,6 +161,13 @@ func deadLetterAction(did string, do func(queue.Inspector, context.Context, ...i
 		n, err := do(q, cmd.Context(), ids...)
 		if err != nil {
 			return err
+		}
+		slices.Sort(ids)
+		switch missing := len(slices.Compact(ids)) - n; {
+		case !all && n == 0:
+			return withHint(fmt.Errorf("none %s: there is no dead letter of such an id, or it was kept without its event", did), "picket queue dead lists them")
+		case !all && missing > 0:
+			fprintfPrintable(cmd.ErrOrStderr(), "picket: warning: %d of the ids are not those of dead letters, or of such that were kept without their events\n", missing)
 		}
 		if asJSON {
 			return printJSONLine(cmd.OutOrStdout(), map[string]int{"count": n})

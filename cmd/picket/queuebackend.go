@@ -106,7 +106,7 @@ func findQueueBackend(name, durability string) (*queueBackend, error) {
 		}
 		return b, nil
 	}
-	return nil, usagef("--queue %q: it is neither sqlite nor a URL of Redis", withoutPassword(name))
+	return nil, usagef("--queue %q: it is neither sqlite, nor a URL of Redis (redis://), nor one of a Celery broker (celery+redis://)", withoutPassword(name))
 }
 
 // withoutPassword removes the part of a URL that may hold a password.

@@ -132,7 +132,7 @@ func printExplanation(w io.Writer, x *ruleset.Explanation) error {
 	if len(x.MissingNames) > 0 {
 		fprintfPrintable(w, "the event does not have: %s\n", strings.Join(x.MissingNames, ", "))
 	}
-	_, err := fmt.Fprintln(w)
+	_, err := fprintfPrintable(w, "\n")
 	return err
 }
 

@@ -20,12 +20,14 @@ import (
 func newScan() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "scan [--rules PATH]... FILE|DIR...",
-		Short: "Run rules over files of events (.evtx, .json, .ndjson, .xml; .gz, .zst and .zip too)",
+		Short: "Run rules over files of events (.evtx, .json, .ndjson, .xml, .log; .gz, .zst and .zip too)",
 		Long: `Runs rules over the events in files and prints the matches. Files are Windows event
-logs (.evtx), their export to XML, or JSON: one event per line, an array, or
-concatenated objects. Files in .gz and .zst are decompressed, files in a .zip are
-read as in a directory, and - is standard input. Directories are searched for files
-with such names.
+logs (.evtx), their export to XML, JSON (one event per line, an array, or concatenated
+objects), or text logs, such as those of syslog and auditd, of which each line is an
+event. Files in .gz and .zst are decompressed, files in a .zip are read as in a
+directory, and - is standard input. A file that is given is read whatever its name; in
+directories, files are read whose names end in .evtx, .json, .ndjson, .jsonl, .xml, .log
+or .zip. The times of text logs without a zone are local.
 
 The number of a match's record is its place in the file; behind it, in parentheses,
 is the EventRecordID of a Windows event.

@@ -26,6 +26,7 @@ import (
 	"github.com/picket-edr/picket/internal/legacy"
 	"github.com/picket-edr/picket/internal/redisurl"
 	"github.com/picket-edr/picket/internal/ruleset"
+	"github.com/picket-edr/picket/internal/sqlitefile"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/triage"
 	"github.com/picket-edr/picket/internal/web"
@@ -130,7 +131,7 @@ func (s *server) openParts() (err error) {
 		// A window of 128 KiB suffices for 10 Mbit/s at 100 ms. What a client
 		// sends before a handler reads it takes memory.
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 64, MaxReceiveBufferPerConnection: 256 << 10, MaxReceiveBufferPerStream: 128 << 10},
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog: newHTTPErrorLog(s.log, time.Now),
 	}
 	s.connLimiter.Install(s.http)
 	return nil
@@ -205,7 +206,7 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 			}
 		})
 	}
-	fprintfPrintable(s.cmd.OutOrStdout(), "\n  console: %s\n", base)
+	fprintfPrintable(s.cmd.OutOrStdout(), "\n  console: %s\n", browsableURL(base))
 	if s.f.watchHost {
 		stop, err := s.watchHost(ctx, base)
 		if err != nil {
@@ -315,6 +316,9 @@ func (s *server) close() error {
 	return errors.Join(errs...)
 }
 
+// diskFullHint is the hint about a disk without room for what opening a file needs.
+const diskFullHint = "free some MiB on the disk of the data directory; picket serve then starts, and --retention or --retention-bytes has it delete old events"
+
 // withFileHint adds a hint to an error of opening a file of the data directory.
 func withFileHint(err error) error {
 	switch {
@@ -322,6 +326,8 @@ func withFileHint(err error) error {
 		return withHint(err, dataPermissionHint)
 	case isDamage(err):
 		return withHint(err, repairHint)
+	case sqlitefile.IsDiskFull(err):
+		return withHint(err, diskFullHint)
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,15 @@ func addTokenOrFileFlags(cmd *cobra.Command, f *tokenOrFileFlags, usage string) 
 
 // maxTokenFileBytes bounds a token file, in case --token-file names another.
 const maxTokenFileBytes = 1 << 10
+
+// fileIsReadableByOthers reports whether --token-file is given and every user can read it.
+func (f tokenOrFileFlags) fileIsReadableByOthers() (bool, error) {
+	if f.file == "" || runtime.GOOS == "windows" {
+		return false, nil
+	}
+	info, err := os.Stat(f.file)
+	return err == nil && info.Mode().Perm()&0o004 != 0, err
+}
 
 // optionalToken returns the token, "" if neither flag is given.
 func (f tokenOrFileFlags) optionalToken() (string, error) {

@@ -108,7 +108,9 @@ func uploadHint(err error) string {
 	switch {
 	case a.Status == http.StatusBadRequest && strings.Contains(a.Body, "HTTPS"): // Go's servers and nginx
 		return "the server speaks TLS: use https:// in --server"
-	case (a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden) && strings.HasPrefix(a.ContentType, "application/json"):
+	case a.Status == http.StatusForbidden && strings.HasPrefix(a.ContentType, "application/json"):
+		return "the token may not send events: make one with picket token create --agent"
+	case a.Status == http.StatusUnauthorized && strings.HasPrefix(a.ContentType, "application/json"):
 		return "the token is not valid there: make one with picket token create --agent"
 	case a.Status >= 300 && a.Status < 400:
 		return "a redirect would carry the token elsewhere and is not followed: name the server itself in --server"

@@ -15,16 +15,24 @@ import (
 	"github.com/picket-edr/picket/internal/zst"
 )
 
-// sourceBufferEvents is how many events a source may be ahead of its batch, for the
-// time that the spool takes to sync.
-const sourceBufferEvents = 4096
+// sourceBufferEvents and losslessBufferEvents are how many events a source may be ahead of
+// its batch, for the time that the spool takes to sync. A lossless one can wait, and its
+// events may be large.
+const (
+	sourceBufferEvents   = 4096
+	losslessBufferEvents = 256
+)
 
 // readSource collects one input's events into batches and spools them, until the source
 // has ended.
 func (a *Agent) readSource(ctx context.Context, in Input) {
 	log := a.log.With("source", in.Name)
 	from := a.loadCheckpoint(in.Name)
-	events := make(chan Event, sourceBufferEvents)
+	buffer := sourceBufferEvents
+	if in.Lossless {
+		buffer = losslessBufferEvents
+	}
+	events := make(chan Event, buffer)
 	var failure error // of the source; read after events is closed
 	go func() {
 		defer close(events)

@@ -47,6 +47,9 @@ type Client struct {
 // ErrPlainHTTP.
 func NewClient(o ClientOptions) (*Client, error) {
 	u, err := url.Parse(o.Server)
+	if !strings.Contains(o.Server, "://") { // of an address with a port, url.Parse says something else
+		u, err = new(url.URL), nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read server address %q: %w: %w", o.Server, err, picket.ErrInvalid)
 	}

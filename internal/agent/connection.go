@@ -72,12 +72,18 @@ func (a *Agent) waitAfterFailure(ctx context.Context, err error, failures int) {
 }
 
 // A connectionLog logs when the connection to the server is made and lost, and each new
-// cause of failures, but not each attempt. One goroutine uses it.
+// cause of failures, but not each attempt. A cause that lasts is logged once an hour. One
+// goroutine uses it.
 type connectionLog struct {
 	log            *slog.Logger
 	connected      bool
 	lastFailureKey string // of the last failure; "" after a success
+	firstFailure   time.Time
+	lastLogged     time.Time // of a failure
 }
+
+// failureLogInterval is how often a failure that lasts is logged.
+const failureLogInterval = time.Hour
 
 // succeeded records that picket accepted a request.
 func (c *connectionLog) succeeded() {
@@ -95,12 +101,19 @@ func (c *connectionLog) succeeded() {
 func (c *connectionLog) failed(err error) {
 	answer, _ := errors.AsType[*AnswerError](err)
 	lost := c.connected && (answer == nil || !answer.FromPicket)
+	if c.lastFailureKey == "" {
+		c.firstFailure = time.Now()
+	}
 	switch key := failureKey(err); {
 	case lost:
-		c.connected, c.lastFailureKey = false, key
+		c.connected, c.lastFailureKey, c.lastLogged = false, key, time.Now()
 		c.log.Warn("connection to the server lost; keeping and retrying events", "hint", uploadHint(err), "error", err)
 	case key != c.lastFailureKey:
-		c.lastFailureKey = key
+		c.lastFailureKey, c.lastLogged = key, time.Now()
 		c.log.Warn("server does not accept events; keeping and retrying them", "hint", uploadHint(err), "error", err)
+	case time.Since(c.lastLogged) >= failureLogInterval:
+		c.lastLogged = time.Now()
+		c.log.Warn("server still does not accept events; keeping and retrying them", "for", time.Since(c.firstFailure).Round(time.Minute),
+			"hint", uploadHint(err), "error", err)
 	}
 }

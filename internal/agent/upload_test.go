@@ -224,9 +224,13 @@ func TestClientRefusesPlaintextToken(t *testing.T) {
 		"http://localhost.evil.example/": false,
 		"picket.example.org":             false,
 		"ftp://localhost":                false,
+		"127.0.0.1:8000":                 false,
 	} {
 		_, err := agent.NewClient(agent.ClientOptions{Server: server})
 		if (err == nil) != ok || err != nil && !errors.Is(err, picket.ErrInvalid) {
+			t.Errorf("%s: %v", server, err)
+		}
+		if !strings.Contains(server, "://") && (err == nil || !strings.Contains(err.Error(), "it must begin with https:// or http://")) {
 			t.Errorf("%s: %v", server, err)
 		}
 	}

@@ -3,7 +3,9 @@ package api
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
@@ -109,6 +111,9 @@ func (s *Server) updateAlerts(w http.ResponseWriter, r *http.Request, who auth.I
 	}
 	if err := httpapi.ReadJSON(w, r, &body); err != nil {
 		return err
+	}
+	if slices.Contains(body.IDs, "") {
+		return fmt.Errorf("the member ids of the body has one that is empty or null: %w", picket.ErrInvalid)
 	}
 	u, err := body.update(r.Context(), s.Triage)
 	if err != nil {

@@ -91,7 +91,7 @@ func (s *Server) Routes(mux *httpapi.Mux) {
 	read("GET /api/v1/alerts", auth.RoleViewer, s.Reads.ServeList, s.alerts)
 	read("GET /api/v1/alerts/{id}", auth.RoleViewer, s.Reads.ServeList, s.alert)
 	handle("PATCH /api/v1/alerts/{id}", auth.RoleAnalyst, s.updateAlert)
-	handle("POST /api/v1/alerts/triage", auth.RoleAnalyst, s.updateAlerts)
+	handle("PATCH /api/v1/alerts", auth.RoleAnalyst, s.updateAlerts)
 	read("GET /api/v1/matches", auth.RoleViewer, s.Reads.ServeList, s.matches)
 	read("GET /api/v1/events", auth.RoleViewer, s.Reads.ServeSearch, s.events)
 	read("GET /api/v1/events/{id}", auth.RoleViewer, s.Reads.ServeList, s.event)

@@ -90,12 +90,12 @@ func TestTriageSeveral(t *testing.T) {
 	for _, a := range r.Alerts(t) {
 		ids = append(ids, a.ID)
 	}
-	post := func(who, body string) (int, string) {
-		w := r.Do(who, "POST", "/api/v1/alerts/triage", strings.NewReader(body))
+	patch := func(who, body string) (int, string) {
+		w := r.Do(who, "PATCH", "/api/v1/alerts", strings.NewReader(body))
 		return w.Code, w.Body.String()
 	}
 	quoted := fmt.Sprintf(`%q,%q`, ids[0], ids[1])
-	if code, body := post("analyst", `{"ids":[`+quoted+`,"none",`+quoted+`],"status":"resolved","assignee":"ann","note":"noise"}`); code != 200 ||
+	if code, body := patch("analyst", `{"ids":[`+quoted+`,"none",`+quoted+`],"status":"resolved","assignee":"ann","note":"noise"}`); code != 200 ||
 		body != `{"failed":[{"id":"none","error":"update alert none: not found"}],"updated":2}` {
 		t.Errorf("%d %s", code, body)
 	}
@@ -111,14 +111,14 @@ func TestTriageSeveral(t *testing.T) {
 	}
 	many := strings.Repeat(`"x",`, triage.MaxAlertsPerUpdate) + `"x"`
 	for body, want := range map[string]int{
-		`{}`: 400, `{"ids":[],"note":"x"}`: 400, `{"ids":["x"]}`: 400, `{"ids":["x"],"status":"new"}`: 400, `{"ids":["x"],"note":"x","all":true}`: 400,
+		`{}`: 400, `{"ids":[],"note":"x"}`: 400, `{"ids":["x"]}`: 400, `{"ids":[null],"note":"x"}`: 400, `{"ids":["x"],"status":"new"}`: 400, `{"ids":["x"],"note":"x","all":true}`: 400,
 		`{"ids":[` + many + `],"note":"x"}`: 400, `{"ids":["x"],"assignee":"stranger"}`: 409,
 	} {
-		if code, answer := post("analyst", body); code != want {
+		if code, answer := patch("analyst", body); code != want {
 			t.Errorf("%.50s: %d %s", body, code, answer)
 		}
 	}
-	if code, body := post("viewer", `{"ids":["x"],"note":"x"}`); code != 403 || body != `{"error":"this needs the role analyst, and api:viewer-token has the role viewer"}` {
+	if code, body := patch("viewer", `{"ids":["x"],"note":"x"}`); code != 403 || body != `{"error":"this needs the role analyst, and api:viewer-token has the role viewer"}` {
 		t.Errorf("%d %s", code, body)
 	}
 	var page struct{ Alerts []picket.Alert }

@@ -21,7 +21,7 @@ func TestAuthorisation(t *testing.T) {
 		"GET /dashboard/alerts/{$}": true, "GET /dashboard/alerts/{id}/{$}": true,
 		"POST /api/v1/osquery/log": true, "POST /api/v1/osquery/enroll": true} // the last two respond in their own format
 	need := map[string]int{
-		"PATCH /api/v1/alerts/{id}": 2, "POST /api/v1/queue/dead/requeue": 3, "POST /api/v1/queue/dead/purge": 3, "GET /api/v1/audit": 3, "GET /console/audit": 3,
+		"PATCH /api/v1/alerts/{id}": 2, "PATCH /api/v1/alerts": 2, "POST /api/v1/queue/dead/requeue": 3, "POST /api/v1/queue/dead/purge": 3, "GET /api/v1/audit": 3, "GET /console/audit": 3,
 	}
 	wildcard := regexp.MustCompile(`\{[a-z]+\}`)
 	n := 0

@@ -67,7 +67,8 @@ func (s *Sessions) SignIn(ctx context.Context, name, password, addr string) (ses
 	}
 	attempt, ok := s.attempts.begin(s.now(), name, addr)
 	if !ok {
-		return "", &SignInError{Err: ErrTooManySignInFailures}
+		u, _ := s.store.User(ctx, name) // for the audit log; "" if the store cannot say
+		return "", &SignInError{User: u.Name, Err: ErrTooManySignInFailures}
 	}
 	u, err := s.store.User(ctx, name)
 	if err != nil && !errors.Is(err, picket.ErrNotFound) {

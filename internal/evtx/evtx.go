@@ -30,7 +30,7 @@ const (
 type Record struct {
 	ID   uint64
 	Time time.Time // when it was written
-	JSON []byte    // {"Event": …}
+	JSON []byte    // {"Event": …}; valid until the next record
 }
 
 // A Reader reads the chunks of a log. It is not safe for concurrent use.
@@ -141,7 +141,7 @@ func (d *Decoder) spendChunkMemory(bytes int) {
 }
 
 // Records decodes the records of a chunk in order. For one that cannot be read it yields
-// a *RecordError. The caller may keep the records.
+// a *RecordError.
 func (d *Decoder) Records(c Chunk) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		d.chunk, d.budget = c.b, maxChunkMemoryBytes
@@ -149,7 +149,7 @@ func (d *Decoder) Records(c Chunk) iter.Seq2[Record, error] {
 			d.templates = make(map[uint32]*content)
 		}
 		clear(d.templates)
-		d.w = writer{d: d, out: make([]byte, 0, 2*c.end), members: d.w.members, values: d.w.values}
+		d.w.d = d
 		for at := chunkHeaderBytes; ; {
 			size := c.recordBytes(at)
 			if size == 0 {

@@ -5,7 +5,7 @@ package evtx
 // <Data Name="X"> becomes the member X. Elements of the same name become a list.
 type writer struct {
 	d   *Decoder
-	out []byte // records that are written, and the current one
+	out []byte // the record so far
 	// bare: the record is an element itself, not an instance of a template. Its empty
 	// elements are empty strings, as those whose values a template substitutes.
 	bare    bool
@@ -33,17 +33,16 @@ type boundContent struct {
 // with returns content of the same fragment.
 func (c boundContent) with(of *content) boundContent { return boundContent{of, c.values, c.depth} }
 
-// writeRecord returns a record in JSON: an instance of a template, or an element. It
-// shares its bytes with no other record.
+// writeRecord returns a record in JSON: an instance of a template, or an element. It is
+// valid until the next call.
 func (w *writer) writeRecord(p *parser) []byte {
-	start := len(w.out)
-	w.members, w.values = w.members[:0], w.values[:0]
+	w.out, w.members, w.values = w.out[:0], w.members[:0], w.values[:0]
 	c := w.readFragment(p)
 	w.bare = p.noDependencyID
 	w.out = append(w.out, '{')
 	w.writeMembers(c, true)
 	w.out = append(w.out, '}')
-	return w.out[start:len(w.out):len(w.out)]
+	return w.out
 }
 
 // addValues returns room for n values.

@@ -63,7 +63,7 @@ var layers = []layer{
 		),
 		outside: []string{"go.yaml.in/yaml/v3"},
 	},
-	{name: "bytes", packages: []string{"internal/zst", "internal/evtx", "internal/backoff", "internal/groupcommit", "internal/filelock", "rules"}, outside: []string{"github.com/klauspost/compress/zstd", "golang.org/x/sys/unix", "golang.org/x/sys/windows"}},
+	{name: "bytes", packages: []string{"internal/zst", "internal/evtx", "internal/logline", "internal/backoff", "internal/groupcommit", "internal/filelock", "rules"}, outside: []string{"github.com/klauspost/compress/zstd", "golang.org/x/sys/unix", "golang.org/x/sys/windows"}},
 	{name: "root", packages: []string{"."}, outside: []string{}},
 	{
 		name:     "plumbing",

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -24,19 +25,26 @@ type eventFile struct {
 	ext         string // without that of the compression, as in ".evtx"
 	compression string // ".gz", ".zst" or ""
 	live        bool   // a pipe or a terminal, which may still be written
+	modified    time.Time
 }
 
 // evtxMagic is the start of an event log.
 const evtxMagic = "ElfFile\x00"
 
 // eventFileExtensions are the extensions of files that are read in directories.
-var eventFileExtensions = map[string]bool{".evtx": true, ".json": true, ".ndjson": true, ".jsonl": true, ".xml": true, zipExtension: true}
+var eventFileExtensions = map[string]bool{".evtx": true, ".json": true, ".ndjson": true, ".jsonl": true, ".xml": true, logExtension: true, zipExtension: true}
+
+// jsonExtensions are those of files that are not taken for text logs.
+var jsonExtensions = map[string]bool{".json": true, ".ndjson": true, ".jsonl": true}
+
+// logExtension is that of text logs.
+const logExtension = ".log"
 
 // eventExtensionsText are those of them that hold events themselves, for people.
-const eventExtensionsText = ".evtx, .json, .ndjson, .jsonl, .xml"
+const eventExtensionsText = ".evtx, .json, .ndjson, .jsonl, .xml, .log"
 
 func newEventFile(name string) eventFile {
-	s := eventFile{name: name, ext: strings.ToLower(filepath.Ext(name))}
+	s := eventFile{name: name, ext: strings.ToLower(filepath.Ext(name)), modified: time.Now()}
 	switch s.ext {
 	case ".gz", ".zst", ".zstd":
 		s.compression = s.ext
@@ -66,7 +74,7 @@ func findEventFiles(paths []string, p *Progress, onProblem func(error)) []eventF
 // filesUnder returns the files under one path.
 func filesUnder(path string, p *Progress) ([]eventFile, error) {
 	if path == stdinPath {
-		return []eventFile{{name: path}}, nil
+		return []eventFile{newEventFile(path)}, nil
 	}
 	info, err := os.Stat(path)
 	if err != nil {
@@ -121,7 +129,9 @@ func (s eventFile) read(ctx context.Context, p *Progress, to eventSink) error {
 	if err != nil {
 		return errors.Unwrap(err)
 	}
-	s.live = !info.Mode().IsRegular()
+	if s.live = !info.Mode().IsRegular(); !s.live {
+		s.modified = info.ModTime()
+	}
 	return s.readFrom(&countingReader{ctx, f, p}, nil, to)
 }
 
@@ -155,7 +165,7 @@ func (s eventFile) readFrom(file io.Reader, budget *int64, to eventSink) error {
 	case s.ext == ".xml", bytes.HasPrefix(bytes.TrimPrefix(head, utf8BOM), []byte("<")):
 		return evtx.ReadXML(r, to.addRawEvent)
 	}
-	return readJSON(r, s.live, to)
+	return s.readText(r, to)
 }
 
 var utf8BOM = []byte("\xef\xbb\xbf")

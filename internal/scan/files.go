@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -62,7 +63,7 @@ func (c *eventCallbacks) addChunk(chunk evtx.Chunk) error {
 	for rec, err := range c.decoder.Records(chunk) {
 		if err != nil {
 			c.skipRecord(err)
-		} else if err := c.addRawEvent(rec.JSON); err != nil {
+		} else if err := c.addRawEvent(bytes.Clone(rec.JSON)); err != nil {
 			return err
 		}
 	}

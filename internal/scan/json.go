@@ -12,21 +12,26 @@ import (
 // maxLineBytes bounds a line.
 const maxLineBytes = 16 << 20
 
-// readJSON reads NDJSON, or JSON objects and arrays of objects one after another. It
-// does not wait for more of a live input than its first line.
-func readJSON(r *bufio.Reader, live bool, to eventSink) error {
+// readText reads NDJSON, JSON objects and arrays of objects one after another, or the
+// lines of a text log. It does not wait for more of a live input than its first line.
+func (s eventFile) readText(r *bufio.Reader, to eventSink) error {
 	if b, _ := r.Peek(len(utf8BOM)); bytes.Equal(b, utf8BOM) {
 		r.Discard(len(utf8BOM))
 	}
 	var head []byte
 	var err error
-	if live {
+	if s.live {
 		head, err = peekLine(r)
 	} else {
 		head, err = r.Peek(r.Size())
 	}
-	if isNDJSON(head, err == io.EOF) {
+	switch {
+	case isNDJSON(head, err == io.EOF):
 		return readNDJSON(r, to)
+	case !jsonExtensions[s.ext] && isPlainText(head):
+		return readLogLines(r, s.modified, to)
+	case s.ext == logExtension && bytes.IndexByte(head, 0) >= 0:
+		return errors.New("neither text in UTF-8 nor JSON")
 	}
 	return readJSONValues(r, to)
 }

@@ -161,9 +161,7 @@ func (w *worker) run(j *detectionJob) detectionResult {
 	r.matches = make([]LocatedMatch, 0, len(matches))
 	for i, ms := range picket.MatchesByEvent(j.events, matches) {
 		for _, m := range ms {
-			// The event shares its bytes with others, which need not stay.
-			raw := bytes.Clone(j.events[i].Raw)
-			r.matches = append(r.matches, LocatedMatch{Match: m, File: j.file, Record: numbers[i], EventRecordID: eventRecordID(&j.events[i]), Raw: raw})
+			r.matches = append(r.matches, LocatedMatch{Match: m, File: j.file, Record: numbers[i], EventRecordID: eventRecordID(&j.events[i]), Raw: j.events[i].Raw})
 		}
 	}
 	return r
@@ -181,7 +179,7 @@ func (w *worker) decode(j *detectionJob, r *detectionResult) (numbers []int) {
 		if err != nil {
 			w.reportUnreadable(r, j.file, number, err)
 		} else {
-			j.events, numbers = append(j.events, picket.Event{ID: recordEventID(j.file, number), Raw: rec.JSON}), append(numbers, number)
+			j.events, numbers = append(j.events, picket.Event{ID: recordEventID(j.file, number), Raw: bytes.Clone(rec.JSON)}), append(numbers, number)
 		}
 		number++
 	}

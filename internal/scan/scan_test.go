@@ -202,7 +202,7 @@ func TestPaths(t *testing.T) {
 	}
 	empty, missing := t.TempDir(), filepath.Join(dir, "missing.json")
 	records, problems, _ := result(t, missing, empty, filepath.Join(dir, "b.ndjson"))
-	want := []string{missing + ": no such file or directory", empty + ": no file in it is of events (.evtx, .json, .ndjson, .jsonl, .xml)"}
+	want := []string{missing + ": no such file or directory", empty + ": no file in it is of events (.evtx, .json, .ndjson, .jsonl, .xml, .log)"}
 	if diff := cmp.Diff(want, problems); diff != "" || !cmp.Equal(records, []int{1}) {
 		t.Errorf("%s %v", diff, records)
 	}

@@ -63,6 +63,7 @@ func (r *fileReader) readZipFiles(s eventFile, f *os.File) (found int, err error
 			continue
 		}
 		found++
+		inside.modified = entry.Modified
 		err := r.readRecords(inside.name, func() error { return r.readZipEntry(inside, entry, &budget) })
 		if err != nil {
 			return found, err

@@ -46,7 +46,7 @@ func (r *rowReader) row(m scan.LocatedMatch) *row {
 		r.fields = ev.Fields(r.fields[:0])
 		out.fields, out.sources = r.fields, ev.Class.Sources
 		if out.Host == "" {
-			out.Host = ev.Host
+			out.Host = strings.Clone(ev.Host)
 		}
 	}
 	return out
@@ -79,7 +79,7 @@ func Profile(name string) (columns []string, ok bool) {
 	return nil, false
 }
 
-// value returns the value of a column.
+// value returns the value of a column, which shares no bytes with the event.
 func (r *row) value(column string) string {
 	switch column {
 	case "time":
@@ -105,7 +105,7 @@ func (r *row) value(column string) string {
 	case "tactics":
 		return strings.Join(tactics(r.Tags), " ")
 	case "host":
-		return r.Host
+		return strings.Clone(r.Host)
 	case "file":
 		return r.File
 	case "record":
@@ -115,7 +115,7 @@ func (r *row) value(column string) string {
 	case "evidence":
 		return evidenceText(r.Why)
 	}
-	return readable(column, r.field(column))
+	return strings.Clone(readable(column, r.field(column)))
 }
 
 func evidenceText(why []sigma.Evidence) string {

@@ -16,7 +16,7 @@ import (
 
 // sortMemoryBytes is about how much memory rows may take before they are written to a
 // temporary file.
-const sortMemoryBytes = 64 << 20
+const sortMemoryBytes = 32 << 20
 
 // maxMergedParts bounds the temporary files that are read at the same time.
 const maxMergedParts = 64

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -61,6 +62,12 @@ type damageError struct{ cause error }
 func (e *damageError) Error() string        { return ErrDamaged.Error() }
 func (e *damageError) Is(target error) bool { return target == ErrDamaged }
 func (e *damageError) Unwrap() error        { return e.cause }
+
+// IsDiskFull reports whether an error says that there is no room on a file's disk.
+func IsDiskFull(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && (e.Code()&0xff == sqlite3.SQLITE_FULL || e.Code() == sqlite3.SQLITE_IOERR_SHMSIZE) || errors.Is(err, syscall.ENOSPC)
+}
 
 func isBusy(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
