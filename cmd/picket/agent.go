@@ -203,7 +203,7 @@ func (s *server) watchHost(ctx context.Context, base string) (stop func(), err e
 			s.log.Error("the agent on this host stopped", "error", err)
 		}
 	}()
-	fprintfPrintable(s.cmd.OutOrStdout(), "  this host is watched as %s; to see a first alert, run\n\n      sh -c 'sleep 3; : picket-first-alert'\n\n  and open %s/console/alerts\n\n", host, base)
+	fprintfPrintable(s.cmd.OutOrStdout(), "  this host is watched as %s; to see a first alert, run\n\n      sh -c 'sleep 3; : picket-first-alert'\n\n  and open %s/console/alerts\n\n", host, browsableURL(base))
 	return func() { cancel(); <-done }, nil
 }
 

@@ -170,6 +170,7 @@ func TestPoisonedQueue(t *testing.T) {
 	t.Parallel()
 	t.Run("sqlite", func(t *testing.T) {
 		c := newTestCluster(t, "--workers", "2")
+		testenv.Check(t, c.startServer().stop()) // makes the store, without which it refuses a queue
 		q, err := sqlitequeue.Open(filepath.Join(c.data, "queue.db"), sqlitequeue.Options{})
 		testenv.Check(t, err)
 		enqueueHostile(t, q)

@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/picket-edr/picket/internal/ruleset"
+	"github.com/picket-edr/picket/sigma/lint"
 )
 
 // applyConfig sets the flags that are not on the command line from the
@@ -36,18 +37,19 @@ func applyConfig(cmd *cobra.Command, _ []string) error {
 			return withHint(fmt.Errorf("read config: %w", err), "--config and PICKET_CONFIG name a YAML file")
 		}
 		if err := yaml.Unmarshal(data, &file); err != nil {
-			return fmt.Errorf("read config %s: %w", path, err)
+			return usagef("read config %s: %w", path, err)
 		}
 		if err := checkConfig(cmd.Root(), path, file); err != nil {
 			return err
 		}
 	}
+	warnOfMisspeltEnvironment(cmd, os.Environ())
 	var firstErr error
 	flags.VisitAll(func(f *pflag.Flag) {
 		if f.Changed || firstErr != nil {
 			return
 		}
-		env := "PICKET_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		env := environmentName(f.Name)
 		if v := os.Getenv(env); v != "" {
 			if err := setFlag(f, v); err != nil {
 				firstErr = usagef("%s: %w", env, err)
@@ -75,6 +77,48 @@ func isBuiltinCommand(cmd *cobra.Command) bool {
 // checkConfig returns an error for keys that are not a flag of any command, so
 // that a misspelt setting is not silently ignored.
 func checkConfig(root *cobra.Command, path string, file map[string]any) error {
+	known := flagNames(root)
+	for _, key := range slices.Sorted(maps.Keys(file)) {
+		switch {
+		case !known[key] || key == "help" || key == "version" || key == "config":
+			hint := "settings are named as flags are, without the dashes"
+			if near := lint.NearestName(key, slices.Sorted(maps.Keys(known))); near != "" {
+				hint = "did you mean " + near + "?"
+			}
+			return withHint(usagef("read config %s: %q is no setting", path, key), hint)
+		case file[key] == nil:
+			return usagef("read config %s: %q has no value", path, key)
+		}
+	}
+	return nil
+}
+
+// environmentName returns the name of the variable that sets a flag.
+func environmentName(flag string) string {
+	return "PICKET_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// warnOfMisspeltEnvironment warns of variables whose names are nearly those of settings.
+// Others are not picket's: Kubernetes, for example, sets PICKET_PORT for a service of that
+// name.
+func warnOfMisspeltEnvironment(cmd *cobra.Command, environment []string) {
+	known := flagNames(cmd.Root())
+	known["admin-password"] = true
+	for _, entry := range environment {
+		variable, _, _ := strings.Cut(entry, "=")
+		name, ok := strings.CutPrefix(variable, "PICKET_")
+		name = strings.ToLower(strings.ReplaceAll(name, "_", "-"))
+		if !ok || known[name] {
+			continue
+		}
+		if near := lint.NearestName(name, slices.Sorted(maps.Keys(known))); near != "" {
+			fprintfPrintable(cmd.ErrOrStderr(), "picket: warning: the variable %s has no effect; did you mean %s?\n", variable, environmentName(near))
+		}
+	}
+}
+
+// flagNames returns the names of the flags of all commands.
+func flagNames(root *cobra.Command) map[string]bool {
 	known := make(map[string]bool)
 	var visit func(c *cobra.Command)
 	visit = func(c *cobra.Command) {
@@ -85,15 +129,7 @@ func checkConfig(root *cobra.Command, path string, file map[string]any) error {
 		}
 	}
 	visit(root)
-	for _, key := range slices.Sorted(maps.Keys(file)) {
-		switch {
-		case !known[key] || key == "help" || key == "version" || key == "config":
-			return withHint(usagef("read config %s: %q is no setting", path, key), "settings are named as flags are, without the dashes")
-		case file[key] == nil:
-			return usagef("read config %s: %q has no value", path, key)
-		}
-	}
-	return nil
+	return known
 }
 
 // setFlag sets a flag to a value of the environment or of YAML. Only a repeatable

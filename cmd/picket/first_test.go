@@ -13,7 +13,7 @@ import (
 )
 
 // Of servers that start concurrently on one empty store, exactly one creates the
-// admin account and prints its password.
+// admin account and prints its password. On one data directory, only one of them serves.
 func TestConcurrentFirstStart(t *testing.T) {
 	t.Parallel()
 	const servers = 4
@@ -25,6 +25,7 @@ func TestConcurrentFirstStart(t *testing.T) {
 			at := newLocation(t)
 			var mu sync.Mutex
 			var passwords []string
+			refused := 0
 			var up sync.WaitGroup
 			for range servers {
 				dir := at.data
@@ -50,13 +51,22 @@ func TestConcurrentFirstStart(t *testing.T) {
 							up.Done()
 						}
 					}
-					if !serves {
-						t.Errorf("server did not start: %s", p.stderr.String())
-						up.Done()
+					if serves {
+						return
 					}
+					<-p.exited
+					mu.Lock()
+					defer mu.Unlock()
+					if refused++; at.isRemote() || !strings.Contains(p.stderr.String(), "a server uses it") {
+						t.Errorf("server did not start: %s", p.stderr.String())
+					}
+					up.Done()
 				}()
 			}
 			up.Wait()
+			if !at.isRemote() && refused != servers-1 {
+				t.Errorf("%d servers were refused on a data directory of another", refused)
+			}
 			if len(passwords) != 1 {
 				t.Fatalf("%d passwords were printed, want 1", len(passwords))
 			}

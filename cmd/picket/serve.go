@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -241,6 +242,21 @@ func serve(cmd *cobra.Command, f serveFlags) (err error) {
 		log.Warn("writing server.json failed: picket doctor does not find this server by itself", "error", err)
 	}
 	return s.run(listener, base)
+}
+
+// browsableURL returns the URL of a server for a browser: with the name of this machine if
+// the server listens on all its addresses.
+func browsableURL(base string) string {
+	u, err := url.Parse(base)
+	if err != nil {
+		return base
+	}
+	name, err := os.Hostname()
+	if ip := net.ParseIP(u.Hostname()); ip == nil || !ip.IsUnspecified() || err != nil {
+		return base
+	}
+	u.Host = net.JoinHostPort(name, u.Port())
+	return u.String()
 }
 
 // A prefixList is a flag: networks or addresses, separated by commas.

@@ -131,7 +131,7 @@ func (s *server) openParts() (err error) {
 		// A window of 128 KiB suffices for 10 Mbit/s at 100 ms. What a client
 		// sends before a handler reads it takes memory.
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 64, MaxReceiveBufferPerConnection: 256 << 10, MaxReceiveBufferPerStream: 128 << 10},
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog: newHTTPErrorLog(s.log, time.Now),
 	}
 	s.connLimiter.Install(s.http)
 	return nil
@@ -206,7 +206,7 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 			}
 		})
 	}
-	fprintfPrintable(s.cmd.OutOrStdout(), "\n  console: %s\n", base)
+	fprintfPrintable(s.cmd.OutOrStdout(), "\n  console: %s\n", browsableURL(base))
 	if s.f.watchHost {
 		stop, err := s.watchHost(ctx, base)
 		if err != nil {

@@ -75,6 +75,7 @@ func newTokenCreate() *cobra.Command {
 		if *asJSON {
 			return printJSONLine(cmd.OutOrStdout(), map[string]any{"token": secret, "id": t.ID, "kind": kind, "subject": subject, "role": *role})
 		}
+		fprintfPrintable(cmd.ErrOrStderr(), "picket: note: this is token %s of %s %s; its secret is shown only now\n", t.ID, kind, subject)
 		_, err = fprintfPrintable(cmd.OutOrStdout(), "%s\n", secret)
 		return err
 	}

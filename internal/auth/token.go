@@ -146,6 +146,8 @@ type TokenVerifier struct {
 	mu     sync.Mutex
 	cache  map[[sha256.Size]byte]cachedToken // valid tokens only
 	warned time.Time
+	// lastBinding is the token and the host that were bound last.
+	lastBinding string
 }
 
 type cachedToken struct {
@@ -236,10 +238,20 @@ func (t *TokenVerifier) BindHost(ctx context.Context, agent Identity, host strin
 	ctx, cancel := context.WithTimeout(ctx, uncachedTokenLookupTimeout)
 	defer cancel()
 	bound, err = t.store.BindToken(ctx, agent.TokenID, host)
-	if err == nil && bound == host {
+	// Concurrent requests of one agent each bind its token.
+	if binding := agent.TokenID + " " + host; err == nil && bound == host && t.isNewBinding(binding) {
 		t.Log.Info("agent's token bound to its host", "agent", agent.Subject, "token", agent.TokenID, "host", host)
 	}
 	return bound, err
+}
+
+// isNewBinding reports whether a binding is not the last one that was asked about.
+func (t *TokenVerifier) isNewBinding(binding string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	isNew := t.lastBinding != binding
+	t.lastBinding = binding
+	return isNew
 }
 
 // warn logs once a minute that tokens are accepted without the store.

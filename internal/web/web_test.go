@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"fmt"
 	"html"
 	"log/slog"
 	"net/http"
@@ -243,6 +244,33 @@ func TestBulkTriage(t *testing.T) {
 	}
 	if page := r.do("GET", "/console/alerts", r.signIn(auth.RoleViewer), nil).Body.String(); strings.Contains(page, "checkbox") {
 		t.Error("a viewer sees check boxes")
+	}
+}
+
+// Of more alerts than may be changed at once, the newest are.
+func TestBulkTriageIsBounded(t *testing.T) {
+	r := newFixture(t)
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	var b store.Batch
+	for i := range triage.MaxAlertsPerUpdate + 1 {
+		host := fmt.Sprint("host-", i)
+		ev := picket.Event{ID: host, AgentID: host, Host: host, Type: "t", Time: now.Add(time.Duration(i) * time.Microsecond), Received: now, Raw: []byte(`{}`)}
+		b.Events = append(b.Events, ev)
+		b.Matches = append(b.Matches, picket.Match{ID: host, RuleID: "noisy", EventID: host, EventNamespace: ev.Namespace(), AgentID: host, Host: host, Time: ev.Time, Title: fmt.Sprint("Noise ", i%30), Level: sigma.High})
+	}
+	b.ID = "many"
+	if _, err := r.store.Save(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	w := r.do("POST", "/console/alerts?rule=noisy", r.signIn(auth.RoleAnalyst), url.Values{"scope": {"matching"}, "set_status": {"resolved"}})
+	body := w.Body.String()
+	for _, want := range []string{"Change 1000 alerts?", "The filter selects more than these", "and alerts of 10 other titles"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("%d, no %q", w.Code, want)
+		}
+	}
+	if n := strings.Count(body, `name="id"`); n != triage.MaxAlertsPerUpdate {
+		t.Errorf("%d ids", n)
 	}
 }
 
