@@ -66,7 +66,11 @@ func (p *process) fingerprint() string {
 	if p.readAt == 0 {
 		return ""
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", p.startTicks, p.info.Name))
+	program := p.info.Name
+	if !strings.HasPrefix(program, "/") { // a kernel thread, whose name says what it does at the moment
+		program = ""
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", p.startTicks, program))
 	return hex.EncodeToString(sum[:8])
 }
 
