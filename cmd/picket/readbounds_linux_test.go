@@ -246,7 +246,7 @@ func TestAbandonedSearches(t *testing.T) {
 		ctx, abandon := context.WithCancel(t.Context())
 		var clients sync.WaitGroup
 		for i := range 4 {
-			r := c.newReader(fmt.Sprint("reader", round, i))
+			r := c.newReader(fmt.Sprintf("reader%d-%d", round, i))
 			clients.Go(func() {
 				if status, body, err := r.get(ctx, "/api/v1/events?q="+url.QueryEscape(longSearches[round])); err == nil {
 					t.Errorf("search ended: %d %.200s", status, body)
