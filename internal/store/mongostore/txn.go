@@ -267,7 +267,7 @@ func (s *Store) readOpenAlert(ctx context.Context, a *picket.Alert) (alertDoc, e
 	return findOne[alertDoc](ctx, s.alerts, bson.D{bsonElem("slot", openAlertKey(a.RuleID, a.AgentID, a.Host))})
 }
 
-// isOpen reports whether another alert is open for the rule, agent and host of a.
+// otherIsOpen reports whether another alert is open for the rule, agent and host of a.
 func (s *Store) otherIsOpen(ctx context.Context, a *picket.Alert) (bool, error) {
 	d, err := s.readOpenAlert(ctx, a)
 	if errors.Is(err, picket.ErrNotFound) {

@@ -26,7 +26,7 @@ func updateOf(to *mongo.Collection, id any, update bson.D) write {
 
 func deletionOf(to *mongo.Collection, id any) write { return write{to: to, id: id} }
 
-// maxWireVersion of the first version that has the command bulkWrite: MongoDB 8.0.
+// wireVersionOfBulkWrite is of the first version that has the command bulkWrite: MongoDB 8.0.
 const wireVersionOfBulkWrite = 25
 
 // writeAll makes writes in their order, in a transaction that has begun: with one command
