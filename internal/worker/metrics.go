@@ -37,7 +37,8 @@ func (w *Worker) startSummaryLog() (stop func()) {
 	logged := time.Now()
 	summarize := func() {
 		m, now := w.Metrics(), time.Now()
-		if m.Batches != last.Batches || m.Failed != last.Failed {
+		// The counters are read one by one, so those of a batch may differ in another summary.
+		if m.Batches != last.Batches || m.Events != last.Events || m.Duplicates != last.Duplicates || m.Matches != last.Matches || m.Failed != last.Failed {
 			w.log.Info("batches processed", "batches", m.Batches-last.Batches, "events", m.Events-last.Events,
 				"duplicates", m.Duplicates-last.Duplicates, "matches", m.Matches-last.Matches,
 				"dead", m.Failed-last.Failed, "conflicting", m.Conflicting-last.Conflicting, "interval", now.Sub(logged).Round(time.Millisecond))

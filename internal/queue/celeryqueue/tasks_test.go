@@ -128,7 +128,7 @@ func TestRefused(t *testing.T) {
 	testenv.Until(t, "six letters again", func() bool {
 		s, err := q.Stats(t.Context())
 		testenv.Check(t, err)
-		return s.Dead == 6 && s.Rejected == 6
+		return s.Dead == 6 && s.Rejected == 12
 	})
 	r.WantEmpty()
 }

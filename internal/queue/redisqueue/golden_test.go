@@ -88,7 +88,7 @@ func TestGolden(t *testing.T) {
 	}
 	st, err = q.Stats(t.Context())
 	testenv.Check(t, err)
-	if st.Pending != 2 || st.Leased != 0 || st.Dead != 0 || st.Accepted != 11 || st.Rejected != 0 || st.Failed != 0 {
+	if st.Pending != 2 || st.Leased != 0 || st.Dead != 0 || st.Accepted != 12 || st.Rejected != 1 || st.Failed != 1 {
 		t.Errorf("stats %+v", st)
 	}
 }
