@@ -168,7 +168,7 @@ func BenchmarkPages(b *testing.B) {
 	}
 	deep.Limit = 100
 	host := &store.PatternTerm{Field: "host", Pattern: store.NewPattern("agent-007")}
-	image := &store.PatternTerm{Field: "process.name", Pattern: store.NewPattern(`*\\svchost.exe`)}
+	image := &store.PatternTerm{Field: "process.name", Pattern: store.NewPattern(`*\svchost.exe`)}
 	for _, c := range []struct {
 		name string
 		q    store.EventQuery
