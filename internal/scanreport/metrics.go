@@ -110,7 +110,7 @@ func (m *Metrics) Add(raw []byte) {
 	}
 	m.Events++
 	m.fields = ev.Fields(m.fields[:0])
-	r := row{fields: m.fields}
+	r := row{fields: m.fields, read: true}
 	if !ev.Time.IsZero() {
 		if m.First.IsZero() || ev.Time.Before(m.First) {
 			m.First = ev.Time
@@ -119,13 +119,13 @@ func (m *Metrics) Add(raw []byte) {
 			m.Last = ev.Time
 		}
 	}
-	host := strings.Clone(ev.Host)
+	host := boundedKey(ev.Host)
 	if host != "" {
 		countBounded(m.hosts, host)
 	}
-	kind := eventType{strings.Clone(r.field("Channel")), strings.Clone(r.field("EventID"))}
+	kind := eventType{boundedKey(r.field("Channel")), boundedKey(r.field("EventID"))}
 	if kind.Channel == "" {
-		kind = eventType{Channel: cmp.Or(strings.Clone(ev.Type), ev.Class.Type)}
+		kind = eventType{Channel: boundedKey(cmp.Or(ev.Type, ev.Class.Type))}
 	}
 	if _, ok := m.types[kind]; !ok && len(m.types) >= maxSummaryKeys {
 		kind = eventType{Channel: "(other)"}
@@ -146,7 +146,7 @@ func (m *Metrics) addLogon(r *row, kind eventType) {
 	if domain := r.field("TargetDomainName"); domain != "" && domain != "-" {
 		user = domain + `\` + user
 	}
-	l := Logon{strings.Clone(user), strings.Clone(r.field("IpAddress")), readable("LogonType", strings.Clone(r.field("LogonType")))}
+	l := Logon{boundedKey(user), boundedKey(r.field("IpAddress")), readable("LogonType", boundedKey(r.field("LogonType")))}
 	if m.logons[l] == nil {
 		if len(m.logons) >= maxSummaryKeys {
 			l = Logon{User: "(other)"}

@@ -29,7 +29,7 @@ func match(level sigma.Level, at time.Time, command string) scan.LocatedMatch {
 	text, _ := json.Marshal(command) // a string always marshals
 	raw := fmt.Sprintf(`{"Event":{"System":{"EventID":%d,"Computer":"host-%d","Channel":"Security"},"EventData":{"LogonType":"3","TokenElevationType":"%%%%1938","CommandLine":%s}}}`, 4680+n, n, text)
 	return scan.LocatedMatch{File: "a.evtx", Record: n, Raw: []byte(raw), Match: picket.Match{RuleID: fmt.Sprint("rule-", n), Title: fmt.Sprint("Rule ", n),
-		Level: level, Tags: []string{"attack.execution", "attack.t1059.00" + fmt.Sprint(n)}, Time: at, Why: []sigma.Evidence{{Field: "CommandLine", Value: command}}}}
+		Level: level, Host: fmt.Sprint("host-", n), Tags: []string{"attack.execution", "attack.t1059.00" + fmt.Sprint(n)}, Time: at, Why: []sigma.Evidence{{Field: "CommandLine", Value: command}}}}
 }
 
 func rules() (all []ruleset.RuleInfo) {
@@ -200,6 +200,22 @@ func TestSummary(t *testing.T) {
 	testenv.Check(t, r.Summary.WriteNavigatorLayer(&layer))
 	if !strings.Contains(layer.String(), `"techniqueID": "T1059.004"`) || !json.Valid(layer.Bytes()) {
 		t.Error(layer.String())
+	}
+	testenv.Check(t, r.Close())
+}
+
+// Names that senders choose are cut, and their number is bounded.
+func TestSummaryIsBounded(t *testing.T) {
+	r := newReport(t, scanreport.Options{})
+	long := strings.Repeat("ü", 100_000)
+	m := match(sigma.High, start, "a")
+	m.RuleID, m.Title, m.Host = "falco:"+long, long, long
+	_, _, err := r.Add(m)
+	testenv.Check(t, err)
+	text, err := json.Marshal(r.Summary.JSON())
+	testenv.Check(t, err)
+	if len(text) > 2000 || !strings.Contains(string(text), `"rule_id":"falco:ü`) {
+		t.Errorf("%d bytes: %.300s", len(text), text)
 	}
 	testenv.Check(t, r.Close())
 }

@@ -11,22 +11,23 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// A row is a match with its rule and the fields of its event.
+// A row is a match with its rule. It reads its event only if a field is asked for.
 type row struct {
 	scan.LocatedMatch
 	rule     *ruleset.RuleInfo // nil if it is not known
-	fields   []sigma.Field
-	sources  []sigma.LogSource // of the event
 	location *time.Location
+
+	events *normalize.Reader
+	read   bool
+	fields []sigma.Field
 }
 
-// rowReader makes rows, each valid until the next.
+// rowReader makes rows, each valid until the next: they share a reader of events.
 type rowReader struct {
 	rules    map[string]*ruleset.RuleInfo // by id
 	filter   *Filter
 	location *time.Location
 	events   *normalize.Reader
-	fields   []sigma.Field
 }
 
 func newRowReader(o Options) rowReader {
@@ -38,22 +39,21 @@ func newRowReader(o Options) rowReader {
 }
 
 func (r *rowReader) row(m scan.LocatedMatch) *row {
-	out := &row{LocatedMatch: m, rule: r.rules[m.RuleID], location: r.location}
+	out := &row{LocatedMatch: m, rule: r.rules[m.RuleID], location: r.location, events: r.events}
 	if level, ok := r.filter.Levels[m.RuleID]; ok {
 		out.Level = level
-	}
-	if ev, err := r.events.Read(m.Raw); err == nil { // detection has read it before
-		r.fields = ev.Fields(r.fields[:0])
-		out.fields, out.sources = r.fields, ev.Class.Sources
-		if out.Host == "" {
-			out.Host = strings.Clone(ev.Host)
-		}
 	}
 	return out
 }
 
 // field returns the value of the event's first field with a name.
 func (r *row) field(name string) string {
+	if !r.read {
+		r.read = true
+		if ev, err := r.events.Read(r.Raw); err == nil { // detection has read it before
+			r.fields = ev.Fields(nil)
+		}
+	}
 	for i := range r.fields {
 		if r.fields[i].Name == name {
 			return r.fields[i].Value.Text

@@ -71,10 +71,14 @@ func (s *Summary) add(r *row) {
 	if l.rules == nil {
 		l.rules, l.tactics = make(map[string]*RuleCount), make(map[string]int64)
 	}
-	if l.rules[r.RuleID] == nil {
-		l.rules[r.RuleID] = &RuleCount{ID: r.RuleID, Title: r.Title}
+	id, title := boundedKey(r.RuleID), boundedKey(r.Title) // those of senders' alerts are theirs
+	if l.rules[id] == nil && len(l.rules) >= maxSummaryKeys {
+		id, title = "(other)", "(other)"
 	}
-	l.rules[r.RuleID].Count++
+	if l.rules[id] == nil {
+		l.rules[id] = &RuleCount{ID: id, Title: title}
+	}
+	l.rules[id].Count++
 	for _, t := range tactics(r.Tags) {
 		countBounded(l.tactics, t)
 	}
@@ -83,11 +87,22 @@ func (s *Summary) add(r *row) {
 	}
 }
 
+// maxSummaryKeyBytes bounds a name that is counted.
+const maxSummaryKeyBytes = 256
+
+// countBounded counts a name, of which it keeps a copy within the bounds.
 func countBounded(counts map[string]int64, key string) {
+	key = boundedKey(key)
 	if _, ok := counts[key]; !ok && len(counts) >= maxSummaryKeys {
 		key = "(other)"
 	}
 	counts[key]++
+}
+
+// boundedKey returns a copy of a name, cut to maxSummaryKeyBytes. The name itself shares
+// the bytes of its event, which need not stay.
+func boundedKey(name string) string {
+	return strings.ToValidUTF8(strings.Clone(name[:min(len(name), maxSummaryKeyBytes)]), "")
 }
 
 // Rules returns the number of rules that matched.
