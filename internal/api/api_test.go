@@ -112,7 +112,7 @@ func TestTriageSeveral(t *testing.T) {
 	many := strings.Repeat(`"x",`, triage.MaxAlertsPerUpdate) + `"x"`
 	for body, want := range map[string]int{
 		`{}`: 400, `{"ids":[],"note":"x"}`: 400, `{"ids":["x"]}`: 400, `{"ids":[null],"note":"x"}`: 400, `{"ids":["x"],"status":"new"}`: 400, `{"ids":["x"],"note":"x","all":true}`: 400,
-		`{"ids":[` + many + `],"note":"x"}`: 400, `{"ids":["x"],"assignee":"stranger"}`: 409,
+		`{"ids":[` + many + `],"note":"x"}`: 400, `{"ids":["x"],"assignee":"unknown"}`: 409,
 	} {
 		if code, answer := patch("analyst", body); code != want {
 			t.Errorf("%.50s: %d %s", body, code, answer)

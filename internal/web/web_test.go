@@ -234,7 +234,7 @@ func TestBulkTriage(t *testing.T) {
 		{"analyst", "/console/alerts", url.Values{"id": {r.alert}}, 400},
 		{"analyst", "/console/alerts", url.Values{"set_status": {"resolved"}}, 400},
 		{"analyst", "/console/alerts", url.Values{"id": {r.alert}, "set_status": {"new"}}, 400},
-		{"analyst", "/console/alerts", url.Values{"id": {r.alert}, "set_assignee": {"stranger"}}, 409},
+		{"analyst", "/console/alerts", url.Values{"id": {r.alert}, "set_assignee": {"unknown"}}, 409},
 		{"analyst", "/console/alerts?rule=none", url.Values{"scope": {"matching"}, "set_status": {"resolved"}}, 400},
 		{"viewer", "/console/alerts", one, 403},
 	} {
