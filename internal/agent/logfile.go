@@ -27,8 +27,8 @@ type FileSource struct {
 	// Pattern is the path of the files, as filepath.Glob takes it. Compressed files, and
 	// rotated ones beside their log, are left out.
 	Pattern string
-	// Report is called with what the source cannot read and what to do about it; nil
-	// means that nobody wants to know.
+	// Report, if not nil, is called with what the source cannot read and what to do about
+	// it.
 	Report func(message, hint string)
 }
 
